@@ -1,0 +1,116 @@
+"""What every zoo system offers, and how it is saved and loaded."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from safetensors.torch import load_model, save_model
+from torch import nn
+from typing_extensions import Self
+
+from medkernels.zoo.engine.files import replacing, write_text
+
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "state.json"
+
+
+@runtime_checkable
+class System(Protocol):
+    """A published system: trained, applied, judged, shown, saved and loaded in the same way as all others.
+
+    ``fit`` trains on `data` and writes checkpoints, logs and the report under `run_dir`; ``predict``
+    applies the trained system; ``evaluate`` returns named metrics; ``demo`` trains on a small real or
+    generated data set and returns the path of the report.
+    """
+
+    def fit(self, data: Any, run_dir: str | Path) -> Any: ...
+
+    def predict(self, inputs: Any) -> Any: ...
+
+    def evaluate(self, data: Any) -> dict[str, float]: ...
+
+    def demo(self, out_dir: str | Path) -> Path: ...
+
+    def save_pretrained(self, save_directory: str | Path) -> Any: ...
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> Any: ...
+
+
+class HubSystem(PyTorchModelHubMixin):  # type: ignore[misc]
+    """Mix-in that gives a system ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
+
+    A saved system is a folder: ``config.json`` (the arguments of ``__init__``, which must be JSON
+    values), ``model.safetensors`` (the weights of ``self.module``), ``state.json`` (what
+    ``export_state`` returns) and ``README.md`` (the model card). Nothing in it is pickled, so loading
+    runs no code from it.
+
+    The class sets ``self.module`` in ``__init__``; whatever was fitted beside the network (a decision
+    tree, class names) goes through ``export_state`` and ``import_state``.
+    """
+
+    module: nn.Module
+
+    def export_state(self) -> dict[str, Any]:
+        """JSON-ready state beside the network's weights; empty unless overridden."""
+        return {}
+
+    def import_state(self, state: dict[str, Any]) -> None:
+        """Take back what `export_state` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} has no place for the saved state {sorted(state)}")
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The hub's model card: the ``card.md`` beside the system's module, under the hub's header."""
+        path = Path(inspect.getfile(type(self))).parent / "card.md"
+        if not path.is_file():
+            return super().generate_model_card(*args, **kwargs)
+        header = self._hub_mixin_info.model_card_data.to_yaml()
+        return ModelCard(f"---\n{header}\n---\n\n{path.read_text(encoding='utf-8')}")
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        with replacing(save_directory / WEIGHTS_FILE) as temporary:
+            save_model(self.module, str(temporary))
+        write_text(save_directory / STATE_FILE, json.dumps(self.export_state(), indent=2) + "\n")
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str = "cpu",
+        **config: Any,
+    ) -> Self:
+        def fetch(name: str) -> Path:
+            if Path(model_id).is_dir():
+                path = Path(model_id) / name
+                if not path.is_file():
+                    raise FileNotFoundError(f"{model_id} is not a saved {cls.__name__}: {name} is missing")
+                return path
+            return Path(
+                hf_hub_download(
+                    repo_id=model_id,
+                    filename=name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
+            )
+
+        weights, state = fetch(WEIGHTS_FILE), fetch(STATE_FILE)
+        system = cls(**config)
+        load_model(system.module, weights, device=map_location)
+        system.module.to(map_location).eval()
+        system.import_state(json.loads(state.read_text(encoding="utf-8")))
+        return system
