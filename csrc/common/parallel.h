@@ -1,0 +1,24 @@
+// Parallel loops. The only place that knows which threading runtime is used.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace mk {
+
+// Threads a loop may use now (OMP_NUM_THREADS, threadpoolctl and set_num_threads all act on it).
+int num_threads();
+void set_num_threads(int count);
+
+// Called from time to time by the thread that entered parallel_for; returns true to stop the loop.
+using InterruptCheck = bool (*)();
+void set_interrupt_check(InterruptCheck check);
+
+// Calls body(i) for every i in [0, count), spread over threads in small pieces. The first exception
+// thrown by a body, or Interrupted when the interrupt check asks to stop, is thrown to the caller.
+// What body(i) computes may depend on i only, never on the thread, so results do not depend on the count.
+void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
+
+struct Interrupted {};
+
+}  // namespace mk

@@ -1,0 +1,144 @@
+// Portable vectors on compiler vector types, and which width this processor runs.
+// Every function that takes a vector is inlined into an entry point compiled for one instruction set
+// (render/sheets.cpp shows how), so one template serves SSE2, AVX2, AVX-512 and NEON.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+namespace mk::simd {
+
+enum class Level { baseline, avx2, avx512 };
+
+// Highest level this processor and build can run, unless MEDKERNELS_SIMD=baseline|avx2|avx512 lowers it.
+Level level();
+std::string level_name();
+
+template <class T, int Lanes>
+struct VectorTypes;
+template <int Lanes>
+struct VectorTypes<float, Lanes> {
+  typedef float Real __attribute__((vector_size(sizeof(float) * Lanes)));
+  typedef int32_t Int __attribute__((vector_size(sizeof(int32_t) * Lanes)));
+};
+template <int Lanes>
+struct VectorTypes<double, Lanes> {
+  typedef double Real __attribute__((vector_size(sizeof(double) * Lanes)));
+  typedef int64_t Int __attribute__((vector_size(sizeof(int64_t) * Lanes)));
+};
+
+// Floating-point layout and the constants of the approximations below.
+template <class T>
+struct Format;
+template <>
+struct Format<float> {
+  using Int = int32_t;
+  static constexpr int mantissa_bits = 23, bias = 127;
+  static constexpr Int rsqrt_seed = 0x5f375a86;  // Lomont 2003, "Fast inverse square root"
+  static constexpr int newton_steps = 3;
+  static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float exp_limit = 87.0f;
+  static constexpr float ln2_high = 0.693145751953125f, ln2_low = 1.42860682030941723212e-6f;
+  static constexpr int exp_terms = 7, log_terms = 5;
+};
+template <>
+struct Format<double> {
+  using Int = int64_t;
+  static constexpr int mantissa_bits = 52, bias = 1023;
+  static constexpr Int rsqrt_seed = 0x5fe6eb50c7b537a9;
+  static constexpr int newton_steps = 4;
+  static constexpr double round_magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double exp_limit = 700.0;
+  static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
+  static constexpr int exp_terms = 13, log_terms = 11;
+};
+
+template <class T>
+constexpr T inverse_factorial(int k) {
+  T value = 1;
+  for (int i = 2; i <= k; ++i) value /= T(i);
+  return value;
+}
+
+template <class T, int Lanes>
+struct Vector {
+  using Real = typename VectorTypes<T, Lanes>::Real;
+  using Int = typename VectorTypes<T, Lanes>::Int;
+  using F = Format<T>;
+
+  [[gnu::always_inline]] static inline Real load(const T* from) {
+    Real value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  [[gnu::always_inline]] static inline void store(T* to, const Real& value) { std::memcpy(to, &value, sizeof(value)); }
+
+  [[gnu::always_inline]] static inline Real broadcast(T value) { return value - Real{}; }
+
+  // 0, 1, 2, ...
+  [[gnu::always_inline]] static inline Real iota() {
+    Real value{};
+    for (int i = 0; i < Lanes; ++i) value[i] = static_cast<T>(i);
+    return value;
+  }
+
+  [[gnu::always_inline]] static inline Real select(const Int& mask, const Real& yes, const Real& no) {
+    return mask ? yes : no;
+  }
+
+  [[gnu::always_inline]] static inline Real clamp(const Real& x, T low, T high) {
+    const Real lo = broadcast(low), hi = broadcast(high);
+    const Real raised = x > lo ? x : lo;
+    return raised < hi ? raised : hi;
+  }
+
+  [[gnu::always_inline]] static inline T sum(const Real& value) {
+    T total = 0;
+    for (int i = 0; i < Lanes; ++i) total += value[i];
+    return total;
+  }
+
+  // 1/sqrt(x) for normal positive x: integer seed, then Newton steps to full precision.
+  [[gnu::always_inline]] static inline Real rsqrt(const Real& x) {
+    Int bits = F::rsqrt_seed - (reinterpret_cast<const Int&>(x) >> 1);
+    Real y = reinterpret_cast<const Real&>(bits);
+    const Real half = x * T(0.5);
+    for (int i = 0; i < F::newton_steps; ++i) y = y * (T(1.5) - half * y * y);
+    return y;
+  }
+
+  // exp(x), clamped to the normal range: exp(x) = 2^n exp(r), |r| <= ln2 / 2, Taylor series for exp(r).
+  [[gnu::always_inline]] static inline Real exp(const Real& unclamped) {
+    const Real x = clamp(unclamped, -F::exp_limit, F::exp_limit);
+    const Real shifted = x * T(1.44269504088896340736) + F::round_magic;
+    const Real n = shifted - F::round_magic;
+    const Real r = (x - n * F::ln2_high) - n * F::ln2_low;
+    Real series = broadcast(inverse_factorial<T>(F::exp_terms));
+    for (int k = F::exp_terms - 1; k >= 0; --k) series = series * r + inverse_factorial<T>(k);
+    const Int exponent = reinterpret_cast<const Int&>(shifted) - std::bit_cast<typename F::Int>(F::round_magic);
+    const Int scale = (exponent + F::bias) << F::mantissa_bits;
+    return series * reinterpret_cast<const Real&>(scale);
+  }
+
+  // log(x) for normal positive x: x = 2^n m, m in [1/sqrt2, sqrt2), log m = 2 atanh((m-1)/(m+1)).
+  [[gnu::always_inline]] static inline Real log(const Real& x) {
+    constexpr typename F::Int one = typename F::Int(F::bias) << F::mantissa_bits;
+    constexpr typename F::Int mantissa = (typename F::Int(1) << F::mantissa_bits) - 1;
+    const Int bits = reinterpret_cast<const Int&>(x);
+    const Int m_bits = (bits & mantissa) | one;
+    Real m = reinterpret_cast<const Real&>(m_bits);
+    const Int n_bits = (bits >> F::mantissa_bits) - F::bias + std::bit_cast<typename F::Int>(F::round_magic);
+    Real n = reinterpret_cast<const Real&>(n_bits) - F::round_magic;
+    const Int large = m > T(1.41421356237309504880);
+    m = large ? m * T(0.5) : m;
+    n = large ? n + T(1) : n;
+    const Real s = (m - T(1)) / (m + T(1)), s2 = s * s;
+    Real series = broadcast(T(1) / T(2 * F::log_terms + 1));
+    for (int k = F::log_terms - 1; k >= 0; --k) series = T(1) / T(2 * k + 1) + series * s2;
+    return n * T(0.69314718055994530942) + T(2) * s * series;
+  }
+};
+
+}  // namespace mk::simd

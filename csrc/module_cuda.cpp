@@ -1,0 +1,27 @@
+// The extension module medkernels._cuda. Loaded on first use; works, and says "no device", without a driver.
+#include <pybind11/pybind11.h>
+
+#include "common/machine.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_cuda, m) {
+  m.def("device_count", &mk::cuda::device_count);
+  m.def(
+      "device",
+      [](int index) {
+        const mk::cuda::Device d = mk::cuda::device(index);
+        py::dict result;
+        result["name"] = d.name;
+        result["capability"] = py::make_tuple(d.major, d.minor);
+        result["multiprocessors"] = d.multiprocessors;
+        result["memory_bytes"] = d.memory_bytes;
+        result["driver"] = d.driver_version;
+        result["runtime"] = d.runtime_version;
+        return result;
+      },
+      py::arg("index"));
+  m.def("copy_bandwidth", &mk::cuda::copy_bandwidth, py::arg("megabytes"), py::arg("repeats"),
+        py::call_guard<py::gil_scoped_release>());
+  m.def("fma_rate", &mk::cuda::fma_rate, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
+}

@@ -1,0 +1,356 @@
+#include "render/quadrics.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/parallel.h"
+#include "render/sheets.h"
+
+namespace mk::render {
+
+double Look::reach_squared() const {
+  // Both profiles are cut where they have fallen to about e^-6.
+  const double reach = profile == Profile::sigmoid ? 1.0 + 6.0 * tau : std::sqrt(12.0);
+  return reach * reach - kRhoEps;
+}
+
+namespace {
+
+// An image is cut into at most this many slabs across its outermost axis: enough to share one image among
+// threads, few enough that per-slab sums stay O(primitives).
+constexpr int64_t kMaxSlabs = 64;
+constexpr int64_t kMinSlabRows = 16;
+// Planes of a sheet should stay in the second-level cache.
+constexpr int64_t kSheetBytes = 1 << 20;
+constexpr int64_t kPrimitivesPerTask = 256;
+
+struct Slabs {
+  int64_t length, count;
+};
+
+// Slabs of slices when there are several, of rows otherwise.
+template <class T>
+Slabs slabs_of(const Scene<T>& scene) {
+  const int64_t extent = scene.depth > 1 ? scene.depth : scene.height;
+  const int64_t shortest = scene.depth > 1 ? 1 : kMinSlabRows;
+  const int64_t length = std::max(shortest, (extent + kMaxSlabs - 1) / kMaxSlabs);
+  return {length, (extent + length - 1) / length};
+}
+
+// Which primitives of one image touch which slab: lists in index order, and each primitive's first slab and
+// its place in the table of per-slab sums.
+struct Bins {
+  std::vector<int64_t> start;        // [slabs + 1] into ids
+  std::vector<int32_t> ids;
+  std::vector<int64_t> first_entry;  // [primitives + 1]: entries of primitive k, one a slab it touches
+  std::vector<int32_t> first_slab;   // [primitives]
+};
+
+template <class T>
+Bins bin(const Scene<T>& scene, int64_t image, const Slabs& slabs) {
+  const Quadric* quadrics = scene.quadrics.data() + image * scene.primitives;
+  const double reach2 = scene.look.reach_squared();
+  const bool by_slice = scene.depth > 1;
+  const double extent = static_cast<double>(by_slice ? scene.depth : scene.height);
+  Bins bins;
+  bins.start.assign(slabs.count + 1, 0);
+  bins.first_entry.assign(scene.primitives + 1, 0);
+  bins.first_slab.assign(scene.primitives, 0);
+  for (int64_t k = 0; k < scene.primitives; ++k) {
+    const Quadric& q = quadrics[k];
+    const double center = by_slice ? q.cz : q.cy;
+    const double half = std::sqrt(reach2 / (by_slice ? q.kz : q.ky));
+    const double begin = std::max(std::ceil(center - half), 0.0);
+    const double last = std::min(std::floor(center + half), extent - 1.0);
+    int64_t touched = 0;
+    if (begin <= last) {
+      const int64_t first = static_cast<int64_t>(begin) / slabs.length;
+      touched = static_cast<int64_t>(last) / slabs.length - first + 1;
+      bins.first_slab[k] = static_cast<int32_t>(first);
+      for (int64_t s = first; s < first + touched; ++s) ++bins.start[s + 1];
+    }
+    bins.first_entry[k + 1] = bins.first_entry[k] + touched;
+  }
+  for (int64_t s = 0; s < slabs.count; ++s) bins.start[s + 1] += bins.start[s];
+  bins.ids.resize(bins.start.back());
+  std::vector<int64_t> next(bins.start.begin(), bins.start.end() - 1);
+  for (int64_t k = 0; k < scene.primitives; ++k) {
+    const int64_t touched = bins.first_entry[k + 1] - bins.first_entry[k];
+    for (int64_t s = 0; s < touched; ++s) bins.ids[next[bins.first_slab[k] + s]++] = static_cast<int32_t>(k);
+  }
+  return bins;
+}
+
+template <class T>
+std::vector<Bins> bin_all(const Scene<T>& scene, const Slabs& slabs) {
+  std::vector<Bins> bins(scene.batch);
+  parallel_for(scene.batch, [&](int64_t image) { bins[image] = bin(scene, image, slabs); });
+  return bins;
+}
+
+// Calls visit(sheet, voxel offset of the sheet's first row in a channel) for the blocks of rows of one slab.
+template <class T, class Visit>
+void for_each_sheet(const Scene<T>& scene, const Slabs& slabs, int64_t slab, int planes, const Visit& visit) {
+  const bool by_slice = scene.depth > 1;
+  const int64_t begin = slab * slabs.length;
+  const int64_t end = std::min(begin + slabs.length, by_slice ? scene.depth : scene.height);
+  const int64_t z_begin = by_slice ? begin : 0, z_end = by_slice ? end : 1;
+  const int64_t y_begin = by_slice ? 0 : begin, y_end = by_slice ? scene.height : end;
+  const int64_t row_stride = scene.width + kRowPadding;
+  const int64_t row_bytes = row_stride * planes * static_cast<int64_t>(sizeof(T));
+  const int64_t rows = std::clamp<int64_t>(kSheetBytes / row_bytes, 1, y_end - y_begin);
+  std::vector<T> buffer(row_stride * rows * planes);
+  for (int64_t z = z_begin; z < z_end; ++z) {
+    for (int64_t y = y_begin; y < y_end; y += rows) {
+      const Sheet<T> sheet{z,          y, std::min(y + rows, y_end), scene.width,
+                           row_stride, static_cast<int>(scene.channels), buffer.data()};
+      visit(sheet, (z * scene.height + y) * scene.width);
+    }
+  }
+}
+
+// Calls visit(index into a plane, voxel) for all voxels of a sheet.
+template <class T, class Visit>
+inline void for_each_voxel(const Sheet<T>& sheet, int64_t first_voxel, const Visit& visit) {
+  for (int64_t y = 0; y < sheet.y_end - sheet.y_begin; ++y) {
+    const int64_t row = y * sheet.row_stride, voxel = first_voxel + y * sheet.width;
+    for (int64_t x = 0; x < sheet.width; ++x) visit(row + x, voxel + x);
+  }
+}
+
+// Background of one channel of one image, constant or per voxel.
+template <class T>
+struct Backdrop {
+  const T* values;
+  int64_t step;
+  T operator()(int64_t voxel) const { return values[voxel * step]; }
+};
+
+template <class T>
+Backdrop<T> backdrop(const Scene<T>& scene, int64_t image, int64_t channel) {
+  const int64_t index = image * scene.channels + channel;
+  if (!scene.background_per_voxel()) return {scene.background.data() + index, 0};
+  return {scene.background.data() + index * scene.voxels(), 1};
+}
+
+template <class T>
+Shapes<T> shapes_of(const Scene<T>& scene, int64_t image, const Bins& bins, int64_t slab) {
+  const int64_t first = image * scene.primitives;
+  const std::span<const int32_t> ids(bins.ids.data() + bins.start[slab], bins.start[slab + 1] - bins.start[slab]);
+  return {ids, scene.quadrics.data() + first, scene.colors.data() + first * scene.channels,
+          scene.opacity.data() + first, scene.look};
+}
+
+template <class T>
+void fill_colors_with_background(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel) {
+  for (int c = 0; c < sheet.channels; ++c) {
+    T* plane = sheet.plane(kColorPlane + c);
+    const Backdrop<T> below = backdrop(scene, image, c);
+    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) { plane[i] = below(voxel); });
+  }
+}
+
+template <class T>
+void clear_union_planes(const Sheet<T>& sheet) {
+  std::fill_n(sheet.plane(kThroughPlane), sheet.plane_size(), T(1));
+  std::fill_n(sheet.plane(kWeightPlane), sheet.plane_size() * (1 + sheet.channels), T(0));
+}
+
+// Order-free: turns T, D and sum(alpha color) into the factors that SheetKernels::differentiate reads, and
+// writes dL/dbackground of this sheet (per voxel) or adds it up (constant background).
+template <class T>
+void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel, const T* grad,
+                   T* grad_background, double* background_sums) {
+  T* through = sheet.plane(kThroughPlane);
+  T* weight = sheet.plane(kWeightPlane);
+  const int64_t voxels = scene.voxels();
+  for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t) {
+    weight[i] = T(1) / (weight[i] + T(kWeightEps));
+  });
+  std::vector<T> x_factor(sheet.plane_size(), T(0)), z_factor(sheet.plane_size(), T(0));
+  for (int c = 0; c < sheet.channels; ++c) {
+    T* color = sheet.plane(kColorPlane + c);
+    const Backdrop<T> below = backdrop(scene, image, c);
+    const T* g = grad + c * voxels;
+    T* to_background = scene.background_per_voxel() ? grad_background + c * voxels : nullptr;
+    double sum = 0;
+    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
+      const T mean_color = color[i] * weight[i];
+      const T gathered = g[voxel] * (T(1) - through[i]) * weight[i];
+      const T passed = g[voxel] * through[i];
+      x_factor[i] += passed * (mean_color - below(voxel));
+      z_factor[i] -= gathered * mean_color;
+      color[i] = gathered;
+      if (to_background != nullptr) to_background[voxel] = passed;
+      sum += passed;
+    });
+    background_sums[c] += sum;
+  }
+  std::copy(x_factor.begin(), x_factor.end(), through);
+  std::copy(z_factor.begin(), z_factor.end(), weight);
+}
+
+// "Over": dL/dimage goes to the second set of channel planes, the colour planes start as the background.
+template <class T>
+void prepare_over(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel, const T* grad,
+                  T* grad_background, double* background_sums) {
+  const T* log_through = sheet.plane(kThroughPlane);
+  const int64_t voxels = scene.voxels();
+  fill_colors_with_background(scene, image, sheet, first_voxel);
+  for (int c = 0; c < sheet.channels; ++c) {
+    T* g = sheet.plane(kColorPlane + sheet.channels + c);
+    T* to_background = scene.background_per_voxel() ? grad_background + c * voxels : nullptr;
+    double sum = 0;
+    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
+      g[i] = grad[c * voxels + voxel];
+      const T passed = g[i] * std::exp(log_through[i]);
+      if (to_background != nullptr) to_background[voxel] = passed;
+      sum += passed;
+    });
+    background_sums[c] += sum;
+  }
+}
+
+// Adds the sums of one primitive over a slice at height c above its centre.
+void add_slice(double* entry, const SheetSums& sums, double c) {
+  const double values[] = {sums.qa,  sums.qb,     c * sums.q,  sums.qaa,       sums.qab,
+                           c * sums.qa, sums.qbb, c * sums.qb, c * c * sums.q, sums.opacity};
+  for (double value : values) *entry++ += value;
+}
+
+constexpr int kEntryMoments = 10;  // the nine of Moments in (a, b, c), and dL/dopacity
+
+// Moments in (a, b, c) to moments in (dx, dy, dz) = P (a, b, c).
+Moments unskew(const double* m, const Quadric& q) {
+  const double p[3][3] = {{1.0, -q.txy, q.txy * q.tyz - q.txz}, {0.0, 1.0, -q.tyz}, {0.0, 0.0, 1.0}};
+  const double second[3][3] = {{m[3], m[4], m[5]}, {m[4], m[6], m[7]}, {m[5], m[7], m[8]}};
+  double first[3] = {}, moved[3][3] = {};
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 3; ++j) {
+      first[i] += p[i][j] * m[j];
+      for (int k = 0; k < 3; ++k)
+        for (int l = 0; l < 3; ++l) moved[i][j] += p[i][k] * second[k][l] * p[j][l];
+    }
+  }
+  return {first[0],    first[1],    first[2],    moved[0][0], moved[0][1],
+          moved[0][2], moved[1][1], moved[1][2], moved[2][2]};
+}
+
+}  // namespace
+
+template <class T>
+void draw(const Scene<T>& scene, std::span<T> image) {
+  const Slabs slabs = slabs_of(scene);
+  const std::vector<Bins> bins = bin_all(scene, slabs);
+  const bool over = scene.look.composition == Composition::over;
+  const int channels = static_cast<int>(scene.channels);
+  const SheetKernels<T> kernels = sheet_kernels<T>(scene.look.composition, channels);
+  const int64_t voxels = scene.voxels();
+  parallel_for(scene.batch * slabs.count, [&](int64_t task) {
+    const int64_t b = task / slabs.count, slab = task % slabs.count;
+    const Shapes<T> shapes = shapes_of(scene, b, bins[b], slab);
+    for_each_sheet(scene, slabs, slab, kColorPlane + channels, [&](const Sheet<T>& sheet, int64_t first_voxel) {
+      if (over) {
+        fill_colors_with_background(scene, b, sheet, first_voxel);
+      } else {
+        clear_union_planes(sheet);
+      }
+      kernels.draw(sheet, shapes);
+      const T* through = sheet.plane(kThroughPlane);
+      const T* weight = sheet.plane(kWeightPlane);
+      for (int c = 0; c < channels; ++c) {
+        const T* color = sheet.plane(kColorPlane + c);
+        T* out = image.data() + (b * channels + c) * voxels;
+        if (over) {
+          for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) { out[voxel] = color[i]; });
+          continue;
+        }
+        const Backdrop<T> below = backdrop(scene, b, c);
+        for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
+          const T mean_color = color[i] / (weight[i] + T(kWeightEps));
+          out[voxel] = through[i] * below(voxel) + (T(1) - through[i]) * mean_color;
+        });
+      }
+    });
+  });
+}
+
+template <class T>
+void differentiate(const Scene<T>& scene, std::span<const T> grad_image, std::span<Moments> moments,
+                   std::span<T> grad_colors, std::span<T> grad_opacity, std::span<T> grad_background) {
+  const Slabs slabs = slabs_of(scene);
+  const std::vector<Bins> bins = bin_all(scene, slabs);
+  const bool over = scene.look.composition == Composition::over;
+  const int channels = static_cast<int>(scene.channels);
+  const SheetKernels<T> kernels = sheet_kernels<T>(scene.look.composition, channels);
+  const int64_t voxels = scene.voxels(), width = kEntryMoments + channels;
+  const int planes = kColorPlane + (over ? 2 : 1) * channels;
+
+  std::vector<int64_t> first_entry(scene.batch + 1, 0);
+  for (int64_t b = 0; b < scene.batch; ++b) first_entry[b + 1] = first_entry[b] + bins[b].first_entry.back();
+  std::vector<double> entries(first_entry.back() * width, 0.0);
+  std::vector<double> background_sums(scene.batch * slabs.count * channels, 0.0);
+
+  parallel_for(scene.batch * slabs.count, [&](int64_t task) {
+    const int64_t b = task / slabs.count, slab = task % slabs.count;
+    const Shapes<T> shapes = shapes_of(scene, b, bins[b], slab);
+    const T* grad = grad_image.data() + b * channels * voxels;
+    T* to_background = scene.background_per_voxel() ? grad_background.data() + b * channels * voxels : nullptr;
+    std::vector<SheetSums> sums(shapes.ids.size());
+    std::vector<double> color_sums(shapes.ids.size() * channels);
+    for_each_sheet(scene, slabs, slab, planes, [&](const Sheet<T>& sheet, int64_t first_voxel) {
+      double* to_constant = background_sums.data() + task * channels;
+      if (over) {
+        std::fill_n(sheet.plane(kThroughPlane), sheet.plane_size(), T(0));
+        kernels.log_transmittance(sheet, shapes);
+        prepare_over(scene, b, sheet, first_voxel, grad, to_background, to_constant);
+      } else {
+        clear_union_planes(sheet);
+        kernels.draw(sheet, shapes);
+        prepare_union(scene, b, sheet, first_voxel, grad, to_background, to_constant);
+      }
+      std::fill(sums.begin(), sums.end(), SheetSums{});
+      std::fill(color_sums.begin(), color_sums.end(), 0.0);
+      kernels.differentiate(sheet, shapes, sums.data(), color_sums.data());
+      for (size_t i = 0; i < sums.size(); ++i) {
+        const int32_t k = shapes.ids[i];
+        const int64_t entry = first_entry[b] + bins[b].first_entry[k] + slab - bins[b].first_slab[k];
+        double* to = entries.data() + entry * width;
+        add_slice(to, sums[i], static_cast<double>(sheet.z) - shapes.quadrics[k].cz);
+        for (int c = 0; c < channels; ++c) to[kEntryMoments + c] += color_sums[i * channels + c];
+      }
+    });
+  });
+
+  const int64_t total = scene.batch * scene.primitives;
+  parallel_for((total + kPrimitivesPerTask - 1) / kPrimitivesPerTask, [&](int64_t task) {
+    std::vector<double> sum(width);
+    for (int64_t n = task * kPrimitivesPerTask; n < std::min(total, (task + 1) * kPrimitivesPerTask); ++n) {
+      const int64_t b = n / scene.primitives, k = n % scene.primitives;
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t e = bins[b].first_entry[k]; e < bins[b].first_entry[k + 1]; ++e)
+        for (int64_t i = 0; i < width; ++i) sum[i] += entries[(first_entry[b] + e) * width + i];
+      moments[n] = unskew(sum.data(), scene.quadrics[n]);
+      grad_opacity[n] = static_cast<T>(sum[kEntryMoments - 1]);
+      for (int c = 0; c < channels; ++c) grad_colors[n * channels + c] = static_cast<T>(sum[kEntryMoments + c]);
+    }
+  });
+
+  if (scene.background_per_voxel()) return;
+  for (int64_t b = 0; b < scene.batch; ++b) {
+    for (int c = 0; c < channels; ++c) {
+      double sum = 0;
+      for (int64_t slab = 0; slab < slabs.count; ++slab) sum += background_sums[(b * slabs.count + slab) * channels + c];
+      grad_background[b * channels + c] = static_cast<T>(sum);
+    }
+  }
+}
+
+template void draw<float>(const Scene<float>&, std::span<float>);
+template void draw<double>(const Scene<double>&, std::span<double>);
+template void differentiate<float>(const Scene<float>&, std::span<const float>, std::span<Moments>, std::span<float>,
+                                   std::span<float>, std::span<float>);
+template void differentiate<double>(const Scene<double>&, std::span<const double>, std::span<Moments>,
+                                    std::span<double>, std::span<double>, std::span<double>);
+
+}  // namespace mk::render

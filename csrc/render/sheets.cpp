@@ -1,0 +1,390 @@
+#include "render/sheets.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/simd.h"
+
+namespace mk::render {
+
+namespace {
+
+// Rounding in float may put a voxel on either side of the cut-off: rows are widened by this much (px), and the
+// comparison of rho^2 with the cut-off decides.
+constexpr double kRowSlack = 1e-3;
+// Larger curvatures would overflow float; the primitive is then far thinner than a voxel and only its centre shows.
+constexpr double kMaxCurvature = 1e30;
+
+struct Range {
+  int64_t begin, end;
+};
+
+// Integers in [center - half, center + half] and in [low, high).
+inline Range clip(double center, double half, int64_t low, int64_t high) {
+  const double begin = std::max(std::ceil(center - half), static_cast<double>(low));
+  const double end = std::min(std::floor(center + half) + 1.0, static_cast<double>(high));
+  return begin < end ? Range{static_cast<int64_t>(begin), static_cast<int64_t>(end)} : Range{low, low};
+}
+
+// Everything a vector of one row needs, in the precision of the image.
+template <class T>
+struct Row {
+  int64_t y;
+  Range x;
+  double x_center;  // where rho^2 is smallest on this row
+  double b;
+  T floor, curvature;  // rho^2 = floor + curvature (x - x_center)^2
+};
+
+// Calls visit(Row) for each row of the sheet that the primitive touches.
+template <class T, class Visit>
+[[gnu::always_inline]] inline void for_each_row(const Sheet<T>& sheet, const Quadric& q, double reach2,
+                                                const Visit& visit) {
+  const double c = static_cast<double>(sheet.z) - q.cz;
+  const double slice_floor = q.kz * c * c;
+  if (slice_floor > reach2) return;
+  const Range ys = clip(q.cy - q.tyz * c, std::sqrt((reach2 - slice_floor) / q.ky), sheet.y_begin, sheet.y_end);
+  for (int64_t y = ys.begin; y < ys.end; ++y) {
+    const double dy = static_cast<double>(y) - q.cy;
+    const double b = dy + q.tyz * c;
+    const double floor = slice_floor + q.ky * b * b;
+    if (floor > reach2) continue;
+    const double x_center = q.cx - q.txy * dy - q.txz * c;
+    const Range xs = clip(x_center, std::sqrt((reach2 - floor) / q.kx) + kRowSlack, 0, sheet.width);
+    visit(Row<T>{y, xs, x_center, b, static_cast<T>(floor), static_cast<T>(std::min(q.kx, kMaxCurvature))});
+  }
+}
+
+template <class T>
+struct ProfileConstants {
+  bool sigmoid;
+  T inverse_tau, reach2;
+  explicit ProfileConstants(const Look& look)
+      : sigmoid(look.profile == Profile::sigmoid),
+        inverse_tau(static_cast<T>(1.0 / look.tau)),
+        reach2(static_cast<T>(look.reach_squared())) {}
+};
+
+// Profile value at rho^2 and its derivative by rho^2, zero beyond the cut-off.
+template <class V, class T, bool WithSlope>
+[[gnu::always_inline]] inline void evaluate(const ProfileConstants<T>& p, const typename V::Real& rho2,
+                                            typename V::Real& value, typename V::Real& slope) {
+  using Real = typename V::Real;
+  const Real square = rho2 + T(kRhoEps);
+  if (p.sigmoid) {
+    const Real inverse = V::rsqrt(square);
+    const Real rho = square * inverse;
+    value = T(1) / (T(1) + V::exp((rho - T(1)) * p.inverse_tau));
+    if constexpr (WithSlope) slope = value * (value - T(1)) * inverse * (T(0.5) * p.inverse_tau);
+  } else {
+    value = V::exp(square * T(-0.5));
+    if constexpr (WithSlope) slope = value * T(-0.5);
+  }
+  const auto inside = rho2 <= p.reach2;
+  value = inside ? value : Real{};
+  if constexpr (WithSlope) slope = inside ? slope : Real{};
+}
+
+// Calls visit(offset into a plane, e = x - x_center, value, slope) for each vector of the row.
+template <class V, class T, bool WithSlope, class Visit>
+[[gnu::always_inline]] inline void for_each_vector(const Sheet<T>& sheet, const Row<T>& row,
+                                                   const ProfileConstants<T>& profile, const Visit& visit) {
+  using Real = typename V::Real;
+  constexpr int lanes = sizeof(Real) / sizeof(T);
+  const int64_t row_offset = (row.y - sheet.y_begin) * sheet.row_stride;
+  const Real iota = V::iota();
+  for (int64_t x = row.x.begin; x < row.x.end; x += lanes) {
+    const Real e = iota + static_cast<T>(static_cast<double>(x) - row.x_center);
+    const Real rho2 = row.floor + row.curvature * e * e;
+    Real value, slope;
+    evaluate<V, T, WithSlope>(profile, rho2, value, slope);
+    visit(row_offset + x, e, value, slope);
+  }
+}
+
+template <class V, class T, int Channels>
+[[gnu::always_inline]] inline void draw_union(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+  using Real = typename V::Real;
+  const int channels = Channels > 0 ? Channels : sheet.channels;
+  const double reach2 = shapes.look.reach_squared();
+  const ProfileConstants<T> profile(shapes.look);
+  T* through = sheet.plane(kThroughPlane);
+  T* weight = sheet.plane(kWeightPlane);
+  for (const int32_t id : shapes.ids) {
+    const T opacity = shapes.opacity[id];
+    const T* color = shapes.colors + int64_t(id) * channels;
+    for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
+      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
+                                                            __attribute__((always_inline)) {
+        const Real alpha = opacity * value;
+        V::store(through + at, V::load(through + at) * (T(1) - alpha));
+        V::store(weight + at, V::load(weight + at) + alpha);
+        for (int c = 0; c < channels; ++c) {
+          T* plane = sheet.plane(kColorPlane + c) + at;
+          V::store(plane, V::load(plane) + alpha * color[c]);
+        }
+      });
+    });
+  }
+}
+
+template <class V, class T, int Channels>
+[[gnu::always_inline]] inline void draw_over(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+  using Real = typename V::Real;
+  const int channels = Channels > 0 ? Channels : sheet.channels;
+  const double reach2 = shapes.look.reach_squared();
+  const ProfileConstants<T> profile(shapes.look);
+  for (const int32_t id : shapes.ids) {
+    const T opacity = shapes.opacity[id];
+    const T* color = shapes.colors + int64_t(id) * channels;
+    for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
+      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
+                                                            __attribute__((always_inline)) {
+        const Real alpha = opacity * value;
+        for (int c = 0; c < channels; ++c) {
+          T* plane = sheet.plane(kColorPlane + c) + at;
+          const Real below = V::load(plane);
+          V::store(plane, below + alpha * (color[c] - below));
+        }
+      });
+    });
+  }
+}
+
+template <class V, class T>
+[[gnu::always_inline]] inline void log_transmittance(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+  using Real = typename V::Real;
+  const double reach2 = shapes.look.reach_squared();
+  const ProfileConstants<T> profile(shapes.look);
+  T* through = sheet.plane(kThroughPlane);
+  for (const int32_t id : shapes.ids) {
+    const T opacity = shapes.opacity[id];
+    for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
+      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
+                                                            __attribute__((always_inline)) {
+        V::store(through + at, V::load(through + at) + V::log(T(1) - opacity * value));
+      });
+    });
+  }
+}
+
+// Vector accumulators of one primitive over one sheet.
+template <class V, class T>
+struct Sums {
+  using Real = typename V::Real;
+  Real q{}, qa{}, qb{}, qaa{}, qab{}, qbb{}, opacity{};
+
+  [[gnu::always_inline]] inline void add_row(T b, const Real& row_q, const Real& row_qa, const Real& row_qaa) {
+    const Real row_qb = row_q * b;
+    q += row_q;
+    qa += row_qa;
+    qaa += row_qaa;
+    qb += row_qb;
+    qab += row_qa * b;
+    qbb += row_qb * b;
+  }
+
+  [[gnu::always_inline]] inline void add_to(SheetSums& sums) const {
+    sums.q += V::sum(q);
+    sums.qa += V::sum(qa);
+    sums.qb += V::sum(qb);
+    sums.qaa += V::sum(qaa);
+    sums.qab += V::sum(qab);
+    sums.qbb += V::sum(qbb);
+    sums.opacity += V::sum(opacity);
+  }
+};
+
+// How many channel sums fit on the stack of a kernel; more channels use a heap buffer of the same layout.
+constexpr int kStackChannels = 3;
+
+// Runs one primitive: `dalpha(at, alpha, c_sums)` returns dL/dalpha of a vector and adds to the channel sums.
+template <class V, class T, int Channels, class DAlpha>
+[[gnu::always_inline]] inline void differentiate_shape(const Sheet<T>& sheet, const Shapes<T>& shapes, int32_t id,
+                                                       const ProfileConstants<T>& profile, double reach2,
+                                                       typename V::Real* wide_color_sums, SheetSums& sums,
+                                                       double* color_sums, const DAlpha& dalpha) {
+  using Real = typename V::Real;
+  const int channels = Channels > 0 ? Channels : sheet.channels;
+  const T opacity = shapes.opacity[id];
+  Real local[kStackChannels]{};
+  Real* colors = Channels > 0 ? local : wide_color_sums;
+  if constexpr (Channels == 0) std::fill_n(colors, channels, Real{});
+  Sums<V, T> total;
+  bool touched = false;
+  for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
+    Real row_q{}, row_qa{}, row_qaa{};
+    for_each_vector<V, T, true>(sheet, row, profile, [&](int64_t at, const Real& e, const Real& value,
+                                                         const Real& slope) __attribute__((always_inline)) {
+      const Real alpha = opacity * value;
+      const Real d = dalpha(at, alpha, colors);
+      total.opacity += d * value;
+      const Real q = d * opacity * slope, qa = q * e;
+      row_q += q;
+      row_qa += qa;
+      row_qaa += qa * e;
+    });
+    total.add_row(static_cast<T>(row.b), row_q, row_qa, row_qaa);
+    touched = true;
+  });
+  if (!touched) return;
+  total.add_to(sums);
+  for (int c = 0; c < channels; ++c) color_sums[c] += V::sum(colors[c]);
+}
+
+// Planes hold, per voxel, X = T sum g (C - b), Z = -sum G C and G = g (1 - T) / D: dL/dalpha = X/(1-alpha) + Z + G.color.
+template <class V, class T, int Channels>
+[[gnu::always_inline]] inline void differentiate_union(const Sheet<T>& sheet, const Shapes<T>& shapes,
+                                                       SheetSums* sums, double* color_sums) {
+  using Real = typename V::Real;
+  const int channels = Channels > 0 ? Channels : sheet.channels;
+  const double reach2 = shapes.look.reach_squared();
+  const ProfileConstants<T> profile(shapes.look);
+  const T* x_plane = sheet.plane(kThroughPlane);
+  const T* z_plane = sheet.plane(kWeightPlane);
+  std::vector<Real> wide(Channels > 0 ? 0 : channels);
+  for (size_t i = 0; i < shapes.ids.size(); ++i) {
+    const int32_t id = shapes.ids[i];
+    const T* color = shapes.colors + int64_t(id) * channels;
+    differentiate_shape<V, T, Channels>(
+        sheet, shapes, id, profile, reach2, wide.data(), sums[i], color_sums + int64_t(i) * channels,
+        [&](int64_t at, const Real& alpha, Real* c_sums) __attribute__((always_inline)) {
+          Real d = V::load(x_plane + at) / (T(1) - alpha) + V::load(z_plane + at);
+          for (int c = 0; c < channels; ++c) {
+            const Real g = V::load(sheet.plane(kColorPlane + c) + at);
+            d += g * color[c];
+            c_sums[c] += g * alpha;
+          }
+          return d;
+        });
+  }
+}
+
+// Goes in painting order: the image below each primitive is at hand, and what lies above it lets through
+// exp(L), L being the log-transmittance of the primitives not yet painted.
+template <class V, class T, int Channels>
+[[gnu::always_inline]] inline void differentiate_over(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums,
+                                                      double* color_sums) {
+  using Real = typename V::Real;
+  const int channels = Channels > 0 ? Channels : sheet.channels;
+  const double reach2 = shapes.look.reach_squared();
+  const ProfileConstants<T> profile(shapes.look);
+  T* through = sheet.plane(kThroughPlane);
+  std::vector<Real> wide(Channels > 0 ? 0 : channels);
+  for (size_t i = 0; i < shapes.ids.size(); ++i) {
+    const int32_t id = shapes.ids[i];
+    const T* color = shapes.colors + int64_t(id) * channels;
+    differentiate_shape<V, T, Channels>(
+        sheet, shapes, id, profile, reach2, wide.data(), sums[i], color_sums + int64_t(i) * channels,
+        [&](int64_t at, const Real& alpha, Real* c_sums) __attribute__((always_inline)) {
+          const Real above = V::load(through + at) - V::log(T(1) - alpha);
+          V::store(through + at, above);
+          const Real seen = V::exp(above);
+          Real d{};
+          for (int c = 0; c < channels; ++c) {
+            T* image = sheet.plane(kColorPlane + c) + at;
+            const Real g = V::load(sheet.plane(kColorPlane + channels + c) + at) * seen;
+            const Real below = V::load(image);
+            const Real change = color[c] - below;
+            d += g * change;
+            c_sums[c] += g * alpha;
+            V::store(image, below + alpha * change);
+          }
+          return d;
+        });
+  }
+}
+
+// The loops above at one vector width. Each instruction set needs functions of its own marked with its target.
+#if defined(__x86_64__)
+template <class T, int Channels>
+struct Avx512 {
+  using V = simd::Vector<T, 64 / sizeof(T)>;
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void union_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+    draw_union<V, T, Channels>(sheet, shapes);
+  }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void over_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+    draw_over<V, T, Channels>(sheet, shapes);
+  }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void transmittance(const Sheet<T>& sheet,
+                                                                         const Shapes<T>& shapes) {
+    log_transmittance<V, T>(sheet, shapes);
+  }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void union_diff(const Sheet<T>& sheet, const Shapes<T>& shapes,
+                                                                      SheetSums* sums, double* color_sums) {
+    differentiate_union<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void over_diff(const Sheet<T>& sheet, const Shapes<T>& shapes,
+                                                                     SheetSums* sums, double* color_sums) {
+    differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+};
+
+template <class T, int Channels>
+struct Avx2 {
+  using V = simd::Vector<T, 32 / sizeof(T)>;
+  [[gnu::target("avx2,fma")]] static void union_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+    draw_union<V, T, Channels>(sheet, shapes);
+  }
+  [[gnu::target("avx2,fma")]] static void over_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+    draw_over<V, T, Channels>(sheet, shapes);
+  }
+  [[gnu::target("avx2,fma")]] static void transmittance(const Sheet<T>& sheet, const Shapes<T>& shapes) {
+    log_transmittance<V, T>(sheet, shapes);
+  }
+  [[gnu::target("avx2,fma")]] static void union_diff(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums,
+                                                     double* color_sums) {
+    differentiate_union<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+  [[gnu::target("avx2,fma")]] static void over_diff(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums,
+                                                    double* color_sums) {
+    differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+};
+#endif
+
+template <class T, int Channels>
+struct Baseline {
+  using V = simd::Vector<T, 16 / sizeof(T)>;
+  static void union_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) { draw_union<V, T, Channels>(sheet, shapes); }
+  static void over_draw(const Sheet<T>& sheet, const Shapes<T>& shapes) { draw_over<V, T, Channels>(sheet, shapes); }
+  static void transmittance(const Sheet<T>& sheet, const Shapes<T>& shapes) { log_transmittance<V, T>(sheet, shapes); }
+  static void union_diff(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums, double* color_sums) {
+    differentiate_union<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+  static void over_diff(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums, double* color_sums) {
+    differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
+  }
+};
+
+template <class T, template <class, int> class Isa, int Channels>
+SheetKernels<T> kernels_of(Composition composition) {
+  using K = Isa<T, Channels>;
+  if (composition == Composition::over) return {K::over_draw, K::transmittance, K::over_diff};
+  return {K::union_draw, K::transmittance, K::union_diff};
+}
+
+// One and three channels (grey, RGB) have kernels of their own; any other count runs the general one.
+template <class T, template <class, int> class Isa>
+SheetKernels<T> kernels_of(Composition composition, int channels) {
+  if (channels == 1) return kernels_of<T, Isa, 1>(composition);
+  if (channels == 3) return kernels_of<T, Isa, 3>(composition);
+  return kernels_of<T, Isa, 0>(composition);
+}
+
+}  // namespace
+
+template <class T>
+SheetKernels<T> sheet_kernels(Composition composition, int channels) {
+#if defined(__x86_64__)
+  if (simd::level() == simd::Level::avx512) return kernels_of<T, Avx512>(composition, channels);
+  if (simd::level() == simd::Level::avx2) return kernels_of<T, Avx2>(composition, channels);
+#endif
+  return kernels_of<T, Baseline>(composition, channels);
+}
+
+template SheetKernels<float> sheet_kernels<float>(Composition, int);
+template SheetKernels<double> sheet_kernels<double>(Composition, int);
+
+}  // namespace mk::render
