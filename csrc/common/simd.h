@@ -67,6 +67,7 @@ struct Vector {
   using Real = typename VectorTypes<T, Lanes>::Real;
   using Int = typename VectorTypes<T, Lanes>::Int;
   using F = Format<T>;
+  static constexpr int lanes = Lanes;
 
   [[gnu::always_inline]] static inline Real load(const T* from) {
     Real value;

@@ -156,6 +156,13 @@ void clear_union_planes(const Sheet<T>& sheet) {
   std::fill_n(sheet.plane(kWeightPlane), sheet.plane_size() * (1 + sheet.channels), T(0));
 }
 
+// Voxels beyond the end of a row must add nothing to a gradient.
+template <class T>
+void clear_padding(const Sheet<T>& sheet, int plane) {
+  for (int64_t y = 1; y <= sheet.y_end - sheet.y_begin; ++y)
+    std::fill_n(sheet.plane(plane) + y * sheet.row_stride - kRowPadding, kRowPadding, T(0));
+}
+
 // Order-free: turns T, D and sum(alpha color) into the factors that SheetKernels::differentiate reads, and
 // writes dL/dbackground of this sheet (per voxel) or adds it up (constant background).
 template <class T>
@@ -188,6 +195,7 @@ void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, 
   }
   std::copy(x_factor.begin(), x_factor.end(), through);
   std::copy(z_factor.begin(), z_factor.end(), weight);
+  for (int c = 0; c < sheet.channels; ++c) clear_padding(sheet, kColorPlane + c);
 }
 
 // "Over": dL/dimage goes to the second set of channel planes, the colour planes start as the background.
@@ -208,6 +216,7 @@ void prepare_over(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, i
       sum += passed;
     });
     background_sums[c] += sum;
+    clear_padding(sheet, kColorPlane + sheet.channels + c);
   }
 }
 

@@ -91,10 +91,9 @@ template <class V, class T, bool WithSlope, class Visit>
 [[gnu::always_inline]] inline void for_each_vector(const Sheet<T>& sheet, const Row<T>& row,
                                                    const ProfileConstants<T>& profile, const Visit& visit) {
   using Real = typename V::Real;
-  constexpr int lanes = sizeof(Real) / sizeof(T);
   const int64_t row_offset = (row.y - sheet.y_begin) * sheet.row_stride;
   const Real iota = V::iota();
-  for (int64_t x = row.x.begin; x < row.x.end; x += lanes) {
+  for (int64_t x = row.x.begin; x < row.x.end; x += V::lanes) {
     const Real e = iota + static_cast<T>(static_cast<double>(x) - row.x_center);
     const Real rho2 = row.floor + row.curvature * e * e;
     Real value, slope;
@@ -196,21 +195,37 @@ struct Sums {
   }
 };
 
-// How many channel sums fit on the stack of a kernel; more channels use a heap buffer of the same layout.
-constexpr int kStackChannels = 3;
+// The channel sums of one primitive: in registers for the counts that have kernels of their own, else in a buffer.
+template <class V, class T, int Channels>
+struct ChannelSums {
+  typename V::Real values[Channels]{};
+  [[gnu::always_inline]] inline ChannelSums(T*, int) {}
+  [[gnu::always_inline]] inline void add(int c, const typename V::Real& value) { values[c] += value; }
+  [[gnu::always_inline]] inline T total(int c) const { return V::sum(values[c]); }
+};
 
-// Runs one primitive: `dalpha(at, alpha, c_sums)` returns dL/dalpha of a vector and adds to the channel sums.
+template <class V, class T>
+struct ChannelSums<V, T, 0> {
+  T* values;
+  [[gnu::always_inline]] inline ChannelSums(T* buffer, int channels) : values(buffer) {
+    std::fill_n(values, channels * V::lanes, T(0));
+  }
+  [[gnu::always_inline]] inline void add(int c, const typename V::Real& value) {
+    V::store(values + c * V::lanes, V::load(values + c * V::lanes) + value);
+  }
+  [[gnu::always_inline]] inline T total(int c) const { return V::sum(V::load(values + c * V::lanes)); }
+};
+
+// Runs one primitive: `dalpha(at, alpha, channel_sums)` returns dL/dalpha of a vector and adds to the channel sums.
 template <class V, class T, int Channels, class DAlpha>
 [[gnu::always_inline]] inline void differentiate_shape(const Sheet<T>& sheet, const Shapes<T>& shapes, int32_t id,
                                                        const ProfileConstants<T>& profile, double reach2,
-                                                       typename V::Real* wide_color_sums, SheetSums& sums,
+                                                       T* channel_buffer, SheetSums& sums,
                                                        double* color_sums, const DAlpha& dalpha) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
   const T opacity = shapes.opacity[id];
-  Real local[kStackChannels]{};
-  Real* colors = Channels > 0 ? local : wide_color_sums;
-  if constexpr (Channels == 0) std::fill_n(colors, channels, Real{});
+  ChannelSums<V, T, Channels> colors(channel_buffer, channels);
   Sums<V, T> total;
   bool touched = false;
   for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
@@ -230,7 +245,7 @@ template <class V, class T, int Channels, class DAlpha>
   });
   if (!touched) return;
   total.add_to(sums);
-  for (int c = 0; c < channels; ++c) color_sums[c] += V::sum(colors[c]);
+  for (int c = 0; c < channels; ++c) color_sums[c] += colors.total(c);
 }
 
 // Planes hold, per voxel, X = T sum g (C - b), Z = -sum G C and G = g (1 - T) / D: dL/dalpha = X/(1-alpha) + Z + G.color.
@@ -243,18 +258,18 @@ template <class V, class T, int Channels>
   const ProfileConstants<T> profile(shapes.look);
   const T* x_plane = sheet.plane(kThroughPlane);
   const T* z_plane = sheet.plane(kWeightPlane);
-  std::vector<Real> wide(Channels > 0 ? 0 : channels);
+  std::vector<T> buffer(Channels > 0 ? 0 : channels * V::lanes);
   for (size_t i = 0; i < shapes.ids.size(); ++i) {
     const int32_t id = shapes.ids[i];
     const T* color = shapes.colors + int64_t(id) * channels;
     differentiate_shape<V, T, Channels>(
-        sheet, shapes, id, profile, reach2, wide.data(), sums[i], color_sums + int64_t(i) * channels,
-        [&](int64_t at, const Real& alpha, Real* c_sums) __attribute__((always_inline)) {
+        sheet, shapes, id, profile, reach2, buffer.data(), sums[i], color_sums + int64_t(i) * channels,
+        [&](int64_t at, const Real& alpha, ChannelSums<V, T, Channels>& channel_sums) __attribute__((always_inline)) {
           Real d = V::load(x_plane + at) / (T(1) - alpha) + V::load(z_plane + at);
           for (int c = 0; c < channels; ++c) {
             const Real g = V::load(sheet.plane(kColorPlane + c) + at);
             d += g * color[c];
-            c_sums[c] += g * alpha;
+            channel_sums.add(c, g * alpha);
           }
           return d;
         });
@@ -271,13 +286,13 @@ template <class V, class T, int Channels>
   const double reach2 = shapes.look.reach_squared();
   const ProfileConstants<T> profile(shapes.look);
   T* through = sheet.plane(kThroughPlane);
-  std::vector<Real> wide(Channels > 0 ? 0 : channels);
+  std::vector<T> buffer(Channels > 0 ? 0 : channels * V::lanes);
   for (size_t i = 0; i < shapes.ids.size(); ++i) {
     const int32_t id = shapes.ids[i];
     const T* color = shapes.colors + int64_t(id) * channels;
     differentiate_shape<V, T, Channels>(
-        sheet, shapes, id, profile, reach2, wide.data(), sums[i], color_sums + int64_t(i) * channels,
-        [&](int64_t at, const Real& alpha, Real* c_sums) __attribute__((always_inline)) {
+        sheet, shapes, id, profile, reach2, buffer.data(), sums[i], color_sums + int64_t(i) * channels,
+        [&](int64_t at, const Real& alpha, ChannelSums<V, T, Channels>& channel_sums) __attribute__((always_inline)) {
           const Real above = V::load(through + at) - V::log(T(1) - alpha);
           V::store(through + at, above);
           const Real seen = V::exp(above);
@@ -288,7 +303,7 @@ template <class V, class T, int Channels>
             const Real below = V::load(image);
             const Real change = color[c] - below;
             d += g * change;
-            c_sums[c] += g * alpha;
+            channel_sums.add(c, g * alpha);
             V::store(image, below + alpha * change);
           }
           return d;

@@ -70,7 +70,7 @@ class SeededItems(Dataset[Any]):
     Indexed by ``(epoch, index)``.
     """
 
-    def __init__(self, items: Any, seed: int) -> None:
+    def __init__(self, items: Any, seed: tuple[int, ...]) -> None:
         self.items = items
         self.seed = seed
 
@@ -78,7 +78,7 @@ class SeededItems(Dataset[Any]):
         epoch, index = key
         # Not `rng_state`: seeding of CUDA is left out here, as items are made on the CPU.
         python, numpy, pytorch = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        words = np.random.SeedSequence((self.seed, epoch, index)).generate_state(3)
+        words = np.random.SeedSequence((*self.seed, epoch, index)).generate_state(3)
         random.seed(int(words[0]))
         np.random.seed(int(words[1]))
         torch.default_generator.manual_seed(int(words[2]))
@@ -112,7 +112,14 @@ class BatchPlan(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, length: int, batch_size: int, *, rank: int, world: int, seed: int | None, drop_last: bool = False
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        rank: int,
+        world: int,
+        seed: int | None,
+        drop_last: bool = False,
     ) -> None:
         self.length, self.batch_size, self.rank, self.world, self.seed = length, batch_size, rank, world, seed
         self.batches = length // batch_size if drop_last else -(-length // batch_size)
