@@ -1,0 +1,51 @@
+"""Fast, differentiable structure kernels for medical imaging, and a zoo of published systems that run on them.
+
+``medkernels.render``
+    Differentiable soft ellipses and ellipsoids.
+``medkernels.zoo``
+    Published systems, ready to fit, predict, evaluate, save and report.
+
+Arrays of NumPy, PyTorch, CuPy and JAX go in, the same kind comes out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from medkernels._backends import (
+    BackendError,
+    MedkernelsWarning,
+    __version__,
+    get_num_threads,
+    info,
+    set_num_threads,
+)
+
+if TYPE_CHECKING:
+    from medkernels import render, zoo
+
+__all__ = [
+    "BackendError",
+    "MedkernelsWarning",
+    "__version__",
+    "get_num_threads",
+    "info",
+    "render",
+    "set_num_threads",
+    "zoo",
+]
+
+_SUBMODULES = ("render", "zoo")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Load a domain when it is first used, so that ``import medkernels`` stays quick."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"medkernels.{name}")
+    raise AttributeError(f"module 'medkernels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

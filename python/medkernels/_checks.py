@@ -1,0 +1,69 @@
+"""Checks of arguments that all ops share. Every message names the argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from medkernels._backends import available_memory
+
+#: Kernels count elements in 64-bit and primitives in 32-bit integers.
+MAX_INDEX = 2**31 - 1
+
+
+def check_shapes(arrays: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, int]:
+    """Match array shapes with patterns such as ``"B K 2"`` and return the size of each letter.
+
+    Raises
+    ------
+    ValueError
+        If a rank or a size differs.
+    """
+    sizes: dict[str, int] = {}
+    for name, pattern in wanted.items():
+        shape = tuple(arrays[name].shape)
+        dims = pattern.split()
+        text = "[" + ", ".join(dims) + "]"
+        if len(shape) != len(dims):
+            raise ValueError(f"{name} must have shape {text}, but has {len(shape)} dimensions: {list(shape)}")
+        for dim, size in zip(dims, shape, strict=True):
+            expected = int(dim) if dim.isdigit() else sizes.setdefault(dim, size)
+            if size != expected:
+                where = "" if dim.isdigit() else f" with {dim} = {expected}"
+                raise ValueError(f"{name} must have shape {text}{where}, but has shape {list(shape)}")
+    return sizes
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(repr(c) for c in choices)}, not {value!r}")
+
+
+def check_size(name: str, size: Any, dims: Sequence[str]) -> tuple[int, ...]:
+    """`size` as a tuple of positive integers, one for each of `dims`."""
+    text = "(" + ", ".join(dims) + ")"
+    if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != len(dims):
+        raise ValueError(f"{name} must be {len(dims)} integers {text}, not {size!r}")
+    for dim, value in zip(dims, size, strict=True):
+        if isinstance(value, (bool, float)) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must hold integers {text}, but {dim} is {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be positive, but {dim} is {value}")
+    return tuple(size)
+
+
+def check_memory(name: str, needed: int) -> None:
+    """Refuse work that cannot fit, before anything is allocated.
+
+    Raises
+    ------
+    ValueError
+        If `needed` bytes exceed what the machine has left.
+    """
+    available = available_memory()
+    if available is not None and needed > available:
+        gib = 1024.0**3
+        raise ValueError(
+            f"{name} is too large: it needs about {needed / gib:.3g} GiB of memory, {available / gib:.3g} GiB are free"
+        )
