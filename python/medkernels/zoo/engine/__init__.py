@@ -11,9 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medkernels.zoo.engine.report import Report
-
     from medkernels.zoo.engine.options import FitOptions
+    from medkernels.zoo.engine.report import Report
     from medkernels.zoo.engine.system import HubSystem, System
     from medkernels.zoo.engine.training import FitResult, NonFiniteError, fit
 
