@@ -20,17 +20,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 CPP_SOURCES := $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
-BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(CPP_SOURCES)
 
 .PHONY: help demo build test lint format types docs wheel sanitize gpu bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.demo ## build, then the demonstration on real tissue: demo/asr/report.html
+demo: $(VENV)/.build $(VENV)/.demo ## build, then the demonstration on real tissue: demo/asr/report.html
 	$(BIN)/medkernels demo $(ARGS)
 
-build: $(VENV)/.all ## the virtual environment with everything in it, and an editable build
+build: $(VENV)/.build $(VENV)/.all ## the virtual environment with everything in it, and an editable build
 
 test: build ## build, then all tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -69,15 +68,24 @@ clean: ## remove what was built; the virtual environment and your runs stay
 	rm -rf build dist wheelhouse site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-# Two installs: what the demonstration needs, and everything. Each is one pip call that brings the pinned
-# dependencies and builds the package in place; CMake and ninja only rebuild what changed.
-$(VENV)/.demo: EXTRAS := zoo
-$(VENV)/.all: EXTRAS := all
-$(VENV)/.demo $(VENV)/.all: $(BUILD_INPUTS) | $(BIN)/pip
-	@echo "medkernels: installing and building ($(EXTRAS)) in $(VENV)"
+# The editable build. Python files are used where they stand; CMake and ninja rebuild what changed of the rest.
+$(VENV)/.build: CMakeLists.txt pyproject.toml $(CPP_SOURCES) | $(VENV)/.tools
+	@echo "medkernels: building"
+	$(INSTALL) --no-build-isolation --no-deps --editable .
+	touch $@
+
+$(VENV)/.tools: constraints.txt | $(BIN)/pip
+	@echo "medkernels: installing the build tools in $(VENV)"
 	$(INSTALL) cmake ninja pybind11 scikit-build-core
-	$(INSTALL) --no-build-isolation --editable '.[$(EXTRAS)]'
-	@touch $@
+	touch $@
+
+# What the demonstration needs, and what everything else needs.
+$(VENV)/.demo: EXTRA := zoo
+$(VENV)/.all: EXTRA := all
+$(VENV)/.demo $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/.build
+	@echo "medkernels: installing the dependencies ($(EXTRA)) in $(VENV)"
+	$(INSTALL) --no-build-isolation --editable '.[$(EXTRA)]'
+	touch $@
 
 # One line says what to install when the machine lacks something that pip cannot bring.
 $(BIN)/pip:
