@@ -1,0 +1,238 @@
+"""`medkernels zoo`: the published systems."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from medkernels import zoo as systems
+from medkernels.cli.output import print_json, print_table, save_result, scalars, summary
+from medkernels.cli.settings import split_settings
+
+zoo = typer.Typer(
+    help="Published systems: list them, train them on your data, apply and judge them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def _known(name: str) -> str:
+    if name not in systems.list_systems():
+        try:
+            systems.card(name)
+        except ValueError as error:  # it names the nearest system
+            raise typer.BadParameter(str(error).removeprefix("name: ")) from error
+    return name
+
+
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="One of `medkernels zoo list`.",
+        metavar="NAME",
+        callback=_known,
+        autocompletion=systems.list_systems,
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="Folder (or file) with the data; the layout stands on the system's card.",
+        exists=True,
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(help="Folder of a saved system, or its name on the Hugging Face hub.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@zoo.command("list")
+def list_systems(as_json: AsJson = False) -> None:
+    r"""All systems, with the job each does.
+
+    \b
+    Examples:
+      medkernels zoo list
+      medkernels zoo list --json
+    """
+    rows = [{"name": name, "job": _title(systems.card(name))} for name in systems.list_systems()]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("Systems", rows)
+
+
+@zoo.command()
+def card(name: Name, as_json: AsJson = False) -> None:
+    r"""A system's card: its job, the paper's numbers and ours, and how to run it on your data.
+
+    \b
+    Examples:
+      medkernels zoo card asr
+      medkernels zoo card asr > asr.md
+    """
+    text = systems.card(name)
+    if as_json:
+        print_json({"name": name, "card": text})
+    elif sys.stdout.isatty():
+        Console().print(Markdown(text))
+    else:
+        print(text)
+
+
+@zoo.command()
+def fit(
+    name: Name,
+    data: Data,
+    run_dir: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for checkpoints, logs, model and report.", file_okay=False, show_default=False
+        ),
+    ],
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Items a step, over all processes.", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a gain.", min=1)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.", min=0)] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed, ...")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes a node.", min=1)] = None,
+    num_nodes: Annotated[int | None, typer.Option(help="Nodes.", min=1)] = None,
+    num_workers: Annotated[int | None, typer.Option(help="Processes that load data.", min=0)] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over; the default goes on with the run.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="An option of the system or the training; repeatable."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    r"""Train a system on your data; the same command again goes on with a run that was stopped.
+
+    What is not given is the system's own choice. The trained system is saved in RUN_DIR/model.
+
+    \b
+    Examples:
+      medkernels zoo fit asr --data slides/ --run-dir runs/a --epochs 40
+      medkernels zoo fit asr --data slides/ --run-dir runs/b --set lr=0.002
+    """
+    given = {
+        "max_epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "patience": patience,
+        "seed": seed,
+        "precision": precision,
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "num_workers": num_workers,
+        "resume": False if restart else None,
+        "progress": False if quiet else None,
+    }
+    flags = {key: value for key, value in given.items() if value is not None}
+    config, options = split_settings(systems.system_class(name), flags, settings or [])
+    system = systems.create(name, **config)
+    result = system.fit(data, run_dir, **options)
+    model = run_dir / "model"
+    if getattr(result, "rank", 0) != 0:
+        return
+    system.save_pretrained(model)
+    told = {"system": name, "run_dir": str(run_dir), "model": str(model), "result": summary(result)}
+    _show(f"{name}: trained", told, as_json=as_json)
+
+
+@zoo.command()
+def evaluate(name: Name, model: Model, data: Data, as_json: AsJson = False) -> None:
+    r"""Metrics of a trained system on your data.
+
+    \b
+    Examples:
+      medkernels zoo evaluate asr --model runs/a/model --data test/
+      medkernels zoo evaluate asr --model runs/a/model --data test/ --json
+    """
+    metrics = systems.system_class(name).from_pretrained(model).evaluate(data)
+    _show(f"{name}: metrics", summary(metrics), as_json=as_json)
+
+
+@zoo.command()
+def predict(
+    name: Name,
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", file_okay=False)] = Path(
+        "predictions"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    r"""Apply a trained system to your data: predictions.json, with its arrays in predictions.npz.
+
+    \b
+    Examples:
+      medkernels zoo predict asr --model runs/a/model --data new/ --out out/
+      medkernels zoo predict asr --model you/asr-thyroid --data new/
+    """
+    result = systems.system_class(name).from_pretrained(model).predict(data)
+    written = [str(path) for path in save_result(result, out)]
+    if as_json:
+        print_json({"system": name, "files": written})
+    else:
+        print("\n".join(written))
+
+
+@zoo.command()
+def demo(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for report and model; demo/NAME if left out.", file_okay=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    r"""Show a system at work on real or generated data, and write an HTML report.
+
+    \b
+    Examples:
+      medkernels zoo demo asr
+    """
+    make_demo(name, out or Path("demo") / name, as_json=as_json)
+
+
+def make_demo(name: str, out: Path, *, as_json: bool) -> None:
+    """Run a system's demonstration and print where its report is."""
+    report = systems.create(name).demo(out)
+    if as_json:
+        print_json({"system": name, "report": str(report)})
+    else:
+        print(report)
+
+
+def _title(card: str) -> str:
+    """The job a card names: its heading without the system's own name."""
+    heading = next((line.lstrip("# ") for line in card.splitlines() if line.startswith("#")), "")
+    return heading.partition(": ")[2] or heading
+
+
+def _show(title: str, values: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(values)
+    else:
+        print_table(title, [{"name": key, "value": value} for key, value in scalars(values).items()])
