@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_model
 from torch import nn
 
@@ -75,14 +76,28 @@ def best_path(run_dir: Path, epoch: int) -> Path:
     return run_dir / "checkpoints" / f"best-{epoch:04d}.safetensors"
 
 
+def write_weights(path: Path, module: nn.Module) -> None:
+    """Write a module's weights as safetensors, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            save_model(module, str(temporary))
+    except SafetensorError as error:
+        raise OSError(f"could not write {path}: {error}") from error
+
+
 def save_best(run_dir: Path, module: nn.Module, state: TrainState, keep: int) -> None:
     """Write the weights of ``state.best_epoch``.
 
     Older ones go, but for those of epoch `keep`, to which the last full checkpoint refers: the run may
     be killed before the next.
     """
-    with replacing(best_path(run_dir, state.best_epoch)) as temporary:
-        save_model(module, str(temporary))
+    write_weights(best_path(run_dir, state.best_epoch), module)
     _tidy(run_dir, {state.best_epoch, keep})
 
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from medkernels.zoo.engine import checkpoint
@@ -39,6 +40,7 @@ class LossStep(nn.Module):
         self.loss = loss
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Loss terms of a batch, as scalars."""
         terms = self.loss(self.module, batch)
         if not isinstance(terms, Mapping) or not isinstance(terms.get("loss"), Tensor):
             raise TypeError(f"loss must return a dictionary with a tensor 'loss', got {type(terms).__name__}")
@@ -70,7 +72,8 @@ class Run:
     folder: Path
     module: nn.Module
     model: Any  # LossStep as Fabric wraps it
-    optimizer: Any  # the optimiser as Fabric wraps it
+    optimizer: Optimizer
+    stepper: Any  # the optimiser as Fabric wraps it
     rates: list[float]  # learning rate of each parameter group, before the schedule
     train: Data
     valid: Data | None
@@ -120,8 +123,8 @@ def train(run: Run, interrupt: Interrupt) -> None:
             return
     if run.fabric.global_rank == 0:
         console.print(
-            f"Stopped in epoch {run.state.epoch + 1} after {run.state.step} of {run.train.plan.batches} steps. "
-            f"Saved: {checkpoint.last_path(run.folder)}. Run the same command again to go on from there.",
+            f"Stopped after {run.state.epoch} epochs and {run.state.step} steps; saved to "
+            f"{checkpoint.last_path(run.folder)}. Run the same command again to go on from there.",
             soft_wrap=True,
             markup=False,
             highlight=False,
@@ -210,8 +213,8 @@ def _step(run: Run, number: int, batch: Any, interrupt: Interrupt, show: Show) -
             + (f"{kept} is from before this step." if kept.exists() else "No checkpoint was written yet.")
         )
     if options.clip_norm is not None:
-        fabric.clip_gradients(run.model, run.optimizer, max_norm=options.clip_norm, error_if_nonfinite=False)
-    run.optimizer.step()
+        fabric.clip_gradients(run.model, run.stepper, max_norm=options.clip_norm, error_if_nonfinite=False)
+    run.stepper.step()
     for name, term in sums.items():
         state.sums[name] = state.sums.get(name, 0.0) + term
     state.weight += total
@@ -265,9 +268,8 @@ def _factor(step: int, total: int, options: FitOptions) -> float:
         return (step + 1) / (options.warmup_steps + 1)
     if options.schedule == "constant":
         return 1.0
-    return 0.5 + 0.5 * math.cos(
-        math.pi * (step - options.warmup_steps) / max(1, total - options.warmup_steps)
-    )
+    done = (step - options.warmup_steps) / max(1, total - options.warmup_steps)
+    return 0.5 + 0.5 * math.cos(math.pi * done)
 
 
 def _detached(terms: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
@@ -282,7 +284,8 @@ def _total(fabric: Fabric, sums: dict[str, float], interrupt: Interrupt) -> tupl
     if fabric.world_size == 1:
         return sums, bool(interrupt.signal)
     mine = torch.tensor([float(bool(interrupt.signal)), *sums.values()], dtype=torch.float64)
-    stop, *values = fabric.all_reduce(mine.to(fabric.device), reduce_op="sum").tolist()
+    total = fabric.all_reduce(mine.to(fabric.device), reduce_op="sum")
+    stop, *values = cast(Tensor, total).tolist()
     return dict(zip(sums, values, strict=True)), stop > 0
 
 

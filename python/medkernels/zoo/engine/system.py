@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 from torch import nn
 from typing_extensions import Self
 
-from medkernels.zoo.engine.files import replacing, write_text
+from medkernels.zoo.engine.checkpoint import write_weights
+from medkernels.zoo.engine.files import write_text
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
@@ -20,28 +21,29 @@ STATE_FILE = "state.json"
 
 @runtime_checkable
 class System(Protocol):
-    """A published system: trained, applied, judged, shown, saved and loaded in the same way as all others.
+    """A published system, trained, applied, judged, shown, saved and loaded like all the others."""
 
-    ``fit`` trains on `data` and writes checkpoints, logs and the report under `run_dir`; ``predict``
-    applies the trained system; ``evaluate`` returns named metrics; ``demo`` trains on a small real or
-    generated data set and returns the path of the report.
-    """
+    def fit(self, data: Any, run_dir: str | Path) -> Any:
+        """Train on `data`; checkpoints, logs and the trained system go to `run_dir`."""
 
-    def fit(self, data: Any, run_dir: str | Path) -> Any: ...
+    def predict(self, inputs: Any) -> Any:
+        """Apply the trained system."""
 
-    def predict(self, inputs: Any) -> Any: ...
+    def evaluate(self, data: Any) -> dict[str, float]:
+        """Metrics on `data`, by name."""
 
-    def evaluate(self, data: Any) -> dict[str, float]: ...
+    def demo(self, out_dir: str | Path) -> Path:
+        """Show the whole job on a small data set; returns the path of the report."""
 
-    def demo(self, out_dir: str | Path) -> Path: ...
-
-    def save_pretrained(self, save_directory: str | Path) -> Any: ...
+    def save_pretrained(self, save_directory: str | Path) -> Any:
+        """Write the trained system to a folder."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> Any: ...
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path) -> Any:
+        """Load a trained system from a folder or the hub."""
 
 
-class HubSystem(PyTorchModelHubMixin):  # type: ignore[misc]
+class HubSystem(PyTorchModelHubMixin):
     """Mix-in that gives a system ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
     A saved system is a folder: ``config.json`` (the arguments of ``__init__``, which must be JSON
@@ -73,8 +75,7 @@ class HubSystem(PyTorchModelHubMixin):  # type: ignore[misc]
         return ModelCard(f"---\n{header}\n---\n\n{path.read_text(encoding='utf-8')}")
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        with replacing(save_directory / WEIGHTS_FILE) as temporary:
-            save_model(self.module, str(temporary))
+        write_weights(save_directory / WEIGHTS_FILE, self.module)
         write_text(save_directory / STATE_FILE, json.dumps(self.export_state(), indent=2) + "\n")
 
     @classmethod
