@@ -105,7 +105,7 @@ def list_systems() -> list[str]:
     list of str
         Systems of this package, and those registered by the caller's own modules.
     """
-    folders = {path.parent.name for path in _FOLDER.glob("*/system.py")}
+    folders = {path.parent.name for path in _FOLDER.glob("*/card.md")}
     return sorted(folders | _REGISTERED.keys())
 
 
