@@ -55,9 +55,8 @@ def main() -> int:
         for extra in ((), (TORCH,)):
             run(*install, *pinned, wheel, *extra, env=CLEAN)
             run(python, ROOT / "tests/wheel_smoke.py", cwd=folder, env=CLEAN)
-    print(
-        f"{wheel.relative_to(ROOT)}: {wheel.stat().st_size / 1e6:.1f} MB, works with NumPy alone and with torch"
-    )
+    size = wheel.stat().st_size / 1e6
+    print(f"{wheel.relative_to(ROOT)}: {size:.1f} MB, works with NumPy alone and with torch")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Try an installed medkernels: every op with NumPy, with torch too when it is there, and `medkernels info`.
 
-Needs NumPy only, so it runs where a user's first call runs: ``python tests/wheel_smoke.py`` in the environment
-to try. ``make wheel`` and cibuildwheel do so.
+Needs NumPy only: ``python tests/wheel_smoke.py`` in the environment to try.
+``make wheel`` and cibuildwheel do so.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def try_torch() -> None:
 
 
 def try_command() -> None:
-    """`medkernels info`, for people and for machines; other commands say what they need when it is missing."""
+    """`medkernels info`, for people and for machines; other commands say what they lack."""
     command = Path(sysconfig.get_path("scripts")) / "medkernels"
     text = subprocess.run([command, "info"], check=True, capture_output=True, text=True).stdout
     version = importlib.import_module("medkernels").__version__
@@ -117,10 +117,10 @@ def main() -> int:
         others = {name.partition(".")[0] for name in sys.modules} & {"torch", "triton", "jax", "cupy"}
         assert not others, others
     try_command()
-    print(
-        f"medkernels {medkernels.__version__} works on Python {sys.version.split()[0]}, NumPy {np.__version__}"
-        + (f", torch {sys.modules['torch'].__version__}" if with_torch else " alone")
-    )
+    numpy = np.__version__
+    beside = f"torch {sys.modules['torch'].__version__}" if with_torch else "nothing else"
+    python = sys.version.split()[0]
+    print(f"medkernels {medkernels.__version__} works on Python {python} with NumPy {numpy} and {beside}")
     return 0
 
 
