@@ -135,13 +135,18 @@ def load_last(run_dir: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT:
             raise KeyError(f"format {content['format']}")
+        state = TrainState(**content["state"])
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{path} is not a checkpoint this version can read ({error}); "
             "give another run_dir, or resume=False to start over"
         ) from error
-    content["state"] = TrainState(**content["state"])
-    return content
+    if state.best_epoch and not best_path(run_dir, state.best_epoch).is_file():
+        raise ValueError(
+            f"{best_path(run_dir, state.best_epoch)} is missing; "
+            "give another run_dir, or resume=False to start over"
+        )
+    return {**content, "state": state}
 
 
 def clear(run_dir: Path) -> None:

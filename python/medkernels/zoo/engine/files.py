@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the file cannot be written.
+        If the file cannot be written; names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -43,6 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         _to_disk(temporary)
         os.replace(temporary, path)
+    except OSError as error:  # of a write to an open file: names none
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _to_disk(path.parent)

@@ -27,7 +27,13 @@ from medkernels.zoo.engine.randomness import BatchPlan, SeededItems, set_rng_sta
 
 
 def launch(options: FitOptions) -> Fabric:
-    """Bring up the processes that take part."""
+    """Bring up the processes that take part: those of ``torchrun``, or as many as the options ask for.
+
+    Raises
+    ------
+    ValueError
+        If a batch has fewer items than there are processes.
+    """
     devices, nodes = options.devices, options.num_nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -41,6 +47,8 @@ def launch(options: FitOptions) -> Fabric:
         strategy=DDPStrategy(find_unused_parameters=options.find_unused_parameters) if several else "auto",
     )
     fabric.launch()
+    if options.batch_size < fabric.world_size:
+        raise ValueError(f"batch_size is {options.batch_size}, fewer than the {fabric.world_size} processes")
     return fabric
 
 
@@ -78,8 +86,6 @@ def start(
         state=saved["state"] if saved else TrainState(),
         events=Events(None, 0),
     )
-    if run.train.plan.batches == 0:
-        raise ValueError(f"train has fewer items than batch_size={options.batch_size}, and drop_last is set")
     if saved:
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -88,7 +94,8 @@ def start(
         run.saved_best = run.state.best_epoch
     if fabric.global_rank == 0:
         _describe(folder, settings, options)
-        write_csv(folder / "metrics.csv", run.state.history)
+        if saved:  # lines that the killed run wrote after this checkpoint come anew
+            write_csv(folder / "metrics.csv", run.state.history)
         if options.tensorboard:
             run.events = Events(folder / "tensorboard", run.steps + 1)
     return run

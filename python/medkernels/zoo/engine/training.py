@@ -121,10 +121,8 @@ def fit(
     process's own part.
     """
     folder = Path(run_dir)
-    _check(module, train, valid, optimizer)
+    _check(module, train, valid, options, optimizer)
     fabric = launch(options)
-    if options.batch_size < fabric.world_size:
-        raise ValueError(f"batch_size is {options.batch_size}, fewer than the {fabric.world_size} processes")
     with kept_rng():
         seed_all(options.seed, TRAIN_STREAM, fabric.global_rank)
         run = start(fabric, module, train, valid, folder, options, loss, optimizer, collate)
@@ -150,7 +148,7 @@ def fit(
     )
 
 
-def _check(module: object, train: object, valid: object, optimizer: object) -> None:
+def _check(module: object, train: object, valid: object, options: FitOptions, optimizer: object) -> None:
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
     for name, data in (("train", train), ("valid", valid)):
@@ -160,6 +158,10 @@ def _check(module: object, train: object, valid: object, optimizer: object) -> N
             raise TypeError(f"{name} must be a map-style data set (len and [i]), got {type(data).__name__}")
         if len(data) == 0:
             raise ValueError(f"{name} is empty")
+        if name == "train" and options.drop_last and len(data) < options.batch_size:
+            raise ValueError(
+                f"train has {len(data)} items, fewer than batch_size={options.batch_size}, with drop_last"
+            )
     own = {id(parameter) for parameter in module.parameters()}
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError("module has no trainable parameter")
