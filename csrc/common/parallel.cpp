@@ -1,12 +1,20 @@
+// A small thread pool under parallel_for. OpenMP only supplies the number of threads: its loops end in a barrier
+// that waits for every thread, so on a busy machine, or beside the OpenMP runtime of another library, a call of
+// microseconds waits milliseconds for a thread that never got to run. Here the caller takes items itself and
+// waits only for threads that have begun one.
 #include "common/parallel.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 namespace mk {
 
@@ -16,6 +24,94 @@ std::atomic<InterruptCheck> interrupt_check{nullptr};
 
 // Asking Python for pending signals takes the GIL, so it is done at most this often.
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
+
+// One parallel_for. Lives on its caller's stack; seats and working are guarded by the pool's lock.
+struct Job {
+  int64_t count;
+  const std::function<void(int64_t)>& body;
+  int seats;        // threads that may still join
+  int working = 0;  // threads that have joined and not left
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> stop{false};
+  std::mutex error_lock;
+  std::exception_ptr error;
+
+  // Takes items until none is left; `after_item` may ask to stop by returning true.
+  template <class AfterItem>
+  void work(const AfterItem& after_item) {
+    while (!stop.load(std::memory_order_relaxed)) {
+      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= count) return;
+      try {
+        body(i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> guard(error_lock);
+        if (!error) error = std::current_exception();
+        stop = true;
+      }
+      if (after_item()) stop = true;
+    }
+  }
+};
+
+class Pool {
+ public:
+  void run(Job& job) {
+    {
+      const std::lock_guard<std::mutex> guard(lock_);
+      while (static_cast<int>(threads_) < job.seats) {
+        std::thread([this] { serve(); }).detach();
+        ++threads_;
+      }
+      jobs_.push_back(&job);
+    }
+    wake_.notify_all();
+  }
+
+  // No thread can join the job any more, and all that had joined have left.
+  void finish(Job& job) {
+    std::unique_lock<std::mutex> guard(lock_);
+    std::erase(jobs_, &job);
+    left_.wait(guard, [&] { return job.working == 0; });
+  }
+
+ private:
+  void serve() {
+    std::unique_lock<std::mutex> guard(lock_);
+    for (;;) {
+      const auto open = std::find_if(jobs_.begin(), jobs_.end(), [](const Job* job) { return job->seats > 0; });
+      if (open == jobs_.end()) {
+        wake_.wait(guard);
+        continue;
+      }
+      Job& job = **open;
+      --job.seats;
+      ++job.working;
+      guard.unlock();
+      job.work([] { return false; });
+      guard.lock();
+      if (--job.working == 0) left_.notify_all();
+    }
+  }
+
+  std::mutex lock_;
+  std::condition_variable wake_, left_;
+  std::vector<Job*> jobs_;
+  size_t threads_ = 0;
+};
+
+// Never destroyed: its threads may outlive static destruction. A forked child has none of them and gets a new pool.
+Pool* pool = nullptr;
+
+Pool& the_pool() {
+  static const bool ready = [] {
+    pool = new Pool;
+    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+    return true;
+  }();
+  (void)ready;
+  return *pool;
+}
 
 }  // namespace
 
@@ -27,44 +123,22 @@ void set_interrupt_check(InterruptCheck check) { interrupt_check = check; }
 
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   if (count <= 0) return;
-  const int threads = static_cast<int>(std::min<int64_t>(num_threads(), count));
+  const int helpers = static_cast<int>(std::min<int64_t>(num_threads(), count)) - 1;
+  Job job{.count = count, .body = body, .seats = helpers, .error_lock = {}, .error = nullptr};
+  if (helpers > 0) the_pool().run(job);
+
   const InterruptCheck check = interrupt_check;
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> stop{false};
+  auto last_check = std::chrono::steady_clock::now();
   bool interrupted = false;
-  std::exception_ptr error;
-  std::mutex error_lock;
+  job.work([&] {
+    const auto now = std::chrono::steady_clock::now();
+    if (check == nullptr || now - last_check < kInterruptPeriod) return false;
+    last_check = now;
+    return interrupted = check();
+  });
 
-  auto work = [&](bool caller) {
-    auto last_check = std::chrono::steady_clock::now();
-    while (!stop.load(std::memory_order_relaxed)) {
-      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-      if (i >= count) return;
-      try {
-        body(i);
-      } catch (...) {
-        const std::lock_guard<std::mutex> guard(error_lock);
-        if (!error) error = std::current_exception();
-        stop = true;
-      }
-      if (!caller || check == nullptr) continue;
-      const auto now = std::chrono::steady_clock::now();
-      if (now - last_check < kInterruptPeriod) continue;
-      last_check = now;
-      if (check()) {
-        interrupted = true;
-        stop = true;
-      }
-    }
-  };
-
-  if (threads == 1) {
-    work(true);
-  } else {
-#pragma omp parallel num_threads(threads)
-    work(omp_get_thread_num() == 0);
-  }
-  if (error) std::rethrow_exception(error);
+  if (helpers > 0) the_pool().finish(job);
+  if (job.error) std::rethrow_exception(job.error);
   if (interrupted) throw Interrupted{};
 }
 

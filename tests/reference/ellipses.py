@@ -39,7 +39,7 @@ def expand_background(background: torch.Tensor, size: tuple[int, ...]) -> torch.
     pixels = 1
     for n in size:
         pixels *= n
-    return background.reshape(b, c, -1).expand(b, c, pixels)
+    return background.reshape(b, c, 1 if background.ndim == 2 else pixels).expand(b, c, pixels)
 
 
 def ellipse_rho(centers: torch.Tensor, axes: torch.Tensor, angles: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
