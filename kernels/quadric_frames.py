@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def is_finite(value):
-    return tl.abs(value) < float("inf")
+from medkernels.kernels.quadric_checks import is_finite
 
 
 @triton.jit
@@ -75,7 +71,7 @@ def set_up(
     DIM: tl.constexpr, ROW: tl.constexpr, TX: tl.constexpr, TY: tl.constexpr, TZ: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Inverse map, box and tile count of each primitive; state gathers the worst fault and the entries."""
+    """Inverse map, box and tile count of each primitive; state gets a flag for bad values, the entries."""
     k = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     here = k < total
     a0, a1, a2, e00, e01, e02, e10, e11, e12, e20, e21, e22, _w, _x, _y, _z = principal_axes(
@@ -88,20 +84,17 @@ def set_up(
         cz = tl.load(centers + k * DIM + 2, mask=here, other=0.0).to(tl.float64)
     seen = tl.load(opacity + k, mask=here, other=0.0).to(tl.float64)
 
-    fault = tl.zeros([BLOCK], tl.int32)
+    sound = is_finite(cx) & is_finite(cy) & is_finite(cz) & is_finite(e00 + e11 + e22)
+    sound = (
+        sound & is_finite(a0 + a1 + a2) & (a0 > 0.0) & (a1 > 0.0) & (a2 > 0.0) & (seen >= 0.0) & (seen < 1.0)
+    )
     for c in range(channels):
-        color = tl.load(colors + k * channels + c, mask=here, other=0.0).to(tl.float32)
-        fault = tl.where(is_finite(color), fault, 1)
-    fault = tl.where((seen >= 0.0) & (seen <= 1.0), fault, 2)
-    fault = tl.where(is_finite(e00 + e11 + e22), fault, 3)
-    fault = tl.where(is_finite(a0 + a1 + a2) & (a0 > 0.0) & (a1 > 0.0) & (a2 > 0.0), fault, 4)
-    fault = tl.where(is_finite(cx) & is_finite(cy) & is_finite(cz), fault, 5)
+        sound = sound & is_finite(tl.load(colors + k * channels + c, mask=here, other=0.0).to(tl.float32))
 
     half_x = reach * tl.sqrt(a0 * e00 * a0 * e00 + a1 * e10 * a1 * e10 + a2 * e20 * a2 * e20)
     half_y = reach * tl.sqrt(a0 * e01 * a0 * e01 + a1 * e11 * a1 * e11 + a2 * e21 * a2 * e21)
     half_z = reach * tl.sqrt(a0 * e02 * a0 * e02 + a1 * e12 * a1 * e12 + a2 * e22 * a2 * e22)
     # A faulty primitive is not placed: the caller raises once it has read state.
-    sound = fault == 0
     start_x, count_x = tile_span(tl.where(sound, cx, 0.0), tl.where(sound, half_x, 0.0), width, TX)
     start_y, count_y = tile_span(tl.where(sound, cy, 0.0), tl.where(sound, half_y, 0.0), height, TY)
     start_z, count_z = tile_span(tl.where(sound, cz, 0.0), tl.where(sound, half_z, 0.0), depth, TZ)
@@ -136,8 +129,9 @@ def set_up(
     tl.store(box + 4, count_y, mask=here)
     tl.store(box + 5, count_z, mask=here)
     tl.store(counts + k, count, mask=here)
-    # Maximum and integer sum do not depend on the order of the programs.
-    tl.atomic_max(state, tl.max(tl.where(here, fault, 0), 0).to(tl.int64))
+    # Neither a flag nor an integer sum depends on the order of the programs.
+    if tl.min((sound | (k >= total)).to(tl.int32), 0) == 0:
+        tl.store(state, 1)
     tl.atomic_add(state + 1, tl.sum(tl.where(here, count, 0), 0))
 
 

@@ -14,20 +14,11 @@ from typing import NamedTuple
 import torch
 import triton
 import triton.language as tl
+from medkernels.kernels.quadric_checks import flag_values, refuse
 from medkernels.kernels.quadric_frames import set_up
 
 PRIMITIVES_PER_PROGRAM = 64
 ENTRIES_PER_STEP = 32  # lanes of the one warp that writes or sums a primitive's entries
-
-# What the set-up kernel may find wrong, worst first; index 0 means nothing.
-FAULTS = (
-    "",
-    "colors must be finite",
-    "opacity must lie in [0, 1]",
-    "{turn} must be finite{nonzero}",
-    "axes must be finite and positive",
-    "centers must be finite",
-)
 
 
 class Grid(NamedTuple):
@@ -98,38 +89,40 @@ def bin_primitives(
     turns: torch.Tensor,
     colors: torch.Tensor,
     opacity: torch.Tensor,
+    background: torch.Tensor,
     grid: Grid,
     reach: float,
     dtype: torch.dtype,
+    check_background: bool,
 ) -> Binned:
     """Place every primitive on the tile grid. Waits for the device once, to learn the number of entries.
 
     Raises
     ------
     ValueError
-        A primitive is not finite, has a non-positive axis, an opacity outside [0, 1] or a zero quaternion; or
-        the entries would not fit 32-bit indices.
+        A value is not finite or out of range, or there are more entries than 32-bit indices hold.
     """
     batch, per_image, dim = centers.shape
     total, device = batch * per_image, centers.device
-    row = 8 if dim == 2 else 16
     tiles = grid.tiles
-    frames = torch.empty(total, row, dtype=dtype, device=device)
+    frames = torch.empty(total, 8 if dim == 2 else 16, dtype=dtype, device=device)
     boxes = torch.empty(total, 6, dtype=torch.int32, device=device)
     counts = torch.empty(total, dtype=torch.int64, device=device)
     state = torch.zeros(2, dtype=torch.int64, device=device)
+    if check_background:
+        flag_values(background, state)
     if total:
+        tx, ty, tz = grid.tile
         set_up[(triton.cdiv(total, PRIMITIVES_PER_PROGRAM),)](
             centers, axes, turns, colors, opacity, frames, boxes, counts, state,
             total, colors.shape[-1], reach, *grid.canvas,
-            DIM=dim, ROW=row, TX=grid.tile[0], TY=grid.tile[1], TZ=grid.tile[2], BLOCK=PRIMITIVES_PER_PROGRAM,
-            num_warps=2,
+            DIM=dim, ROW=frames.shape[1], TX=tx, TY=ty, TZ=tz, BLOCK=PRIMITIVES_PER_PROGRAM,
+            num_warps=2, enable_fp_fusion=True,
         )  # fmt: skip
     ends = counts.cumsum(0)
-    fault, entries = state.tolist()
-    if fault:
-        nonzero = "" if dim == 2 else " and not zero"
-        raise ValueError(FAULTS[fault].format(turn="angles" if dim == 2 else "rotations", nonzero=nonzero))
+    bad, entries = state.tolist()
+    if bad:
+        refuse(centers, axes, turns, colors, opacity, background)
     cells = batch * math.prod(tiles)
     if max(entries, cells) >= 2**31:
         raise ValueError(
@@ -139,7 +132,10 @@ def bin_primitives(
     keys = torch.empty(entries, dtype=torch.int32, device=device)
     primitives = torch.empty(entries, dtype=torch.int32, device=device)
     if entries:
-        emit[(total,)](boxes, ends, keys, primitives, per_image, *tiles, STEP=ENTRIES_PER_STEP, num_warps=1)
+        emit[(total,)](
+            boxes, ends, keys, primitives, per_image, *tiles,
+            STEP=ENTRIES_PER_STEP, num_warps=1, enable_fp_fusion=True,
+        )  # fmt: skip
     keys, slots = torch.sort(keys, stable=True)
     cell = torch.arange(cells + 1, dtype=torch.int32, device=device)
     bounds = torch.searchsorted(keys, cell, out_int32=True)

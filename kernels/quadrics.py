@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import struct
 from typing import NamedTuple
 
 import torch
 import triton
 from medkernels.kernels.quadric_frames import chain_rule
-from medkernels.kernels.quadric_pixels import render, render_backward
+from medkernels.kernels.quadric_pixels import render
+from medkernels.kernels.quadric_pixels_backward import render_backward
 from medkernels.kernels.quadric_tiles import (
     ENTRIES_PER_STEP,
     PRIMITIVES_PER_PROGRAM,
@@ -21,6 +23,12 @@ from medkernels.kernels.quadric_tiles import (
 TILE_2D = (16, 16, 1)
 TILE_3D = (8, 8, 4)
 CHANNELS_PER_PROGRAM = 4  # what the renderer's named registers hold
+
+
+def in_two_parts(value: float) -> tuple[float, float]:
+    """A float64 as the sum of two float32, the only floating-point type of a kernel's scalar arguments."""
+    high = struct.unpack("f", struct.pack("f", value))[0]
+    return high, value - high
 
 
 class Scene(NamedTuple):
@@ -62,17 +70,16 @@ class Scene(NamedTuple):
         groups = max(1, -(-channels // CHANNELS_PER_PROGRAM))
         return groups, max(1, -(-channels // groups))
 
-    def bin(self) -> Binned:
-        return bin_primitives(
-            self.centers, self.axes, self.turns, self.colors, self.opacity, self.grid, self.reach, self.dtype
-        )
+    def bin(self, check_background: bool) -> Binned:
+        return bin_primitives(*self[:6], self.grid, self.reach, self.dtype, check_background)
 
     def launch(self) -> tuple[tuple[int, int], tuple[float | int, ...], dict[str, int | bool]]:
         """What both renderers are launched with: programs, run-time sizes, compile-time choices."""
         grid, (groups, channels) = self.grid, self.groups
         pixels, total = math.prod(self.size), self.colors.shape[-1]
         strides = (total, 1, 0) if self.flat else (total * pixels, pixels, 1)
-        sizes = (total, *grid.canvas, pixels, *grid.tiles, *strides, self.tau, self.reach * self.reach)
+        look = (*in_two_parts(1.0 / self.tau), *in_two_parts(self.reach * self.reach))
+        sizes = (total, *grid.canvas, pixels, *grid.tiles, *strides, *look)
         tx, ty, tz = grid.tile
         choices = {
             "DIM": len(self.size),
@@ -84,6 +91,7 @@ class Scene(NamedTuple):
             "TY": ty,
             "TZ": tz,
             "num_warps": 1,
+            "enable_fp_fusion": True,
         }
         return (self.colors.shape[0] * math.prod(grid.tiles), groups), sizes, choices
 
@@ -110,7 +118,7 @@ def draw(scene: Scene) -> torch.Tensor:
     batch, _, channels = scene.colors.shape
     image = torch.empty(batch, channels, *scene.size, dtype=scene.centers.dtype, device=scene.centers.device)
     with torch.cuda.device_of(image):
-        binned = scene.bin()
+        binned = scene.bin(check_background=True)
         programs, sizes, choices = scene.launch()
         if image.numel():
             render[programs](
@@ -121,7 +129,10 @@ def draw(scene: Scene) -> torch.Tensor:
 
 
 def differentiate(scene: Scene, grad_image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Gradients of centers, axes, turns, colors, opacity and background, each like its input."""
+    """Gradients of centers, axes, turns, colors, opacity and background, each like its input.
+
+    A gradient of the image that is not finite is passed on, not refused: loss scaling relies on it.
+    """
     batch, per_image, channels = scene.colors.shape
     total, device, dtype = batch * per_image, scene.colors.device, scene.dtype
     groups, group_channels = scene.groups
@@ -132,7 +143,7 @@ def differentiate(scene: Scene, grad_image: torch.Tensor) -> tuple[torch.Tensor,
     shape = (batch, tiles, channels) if scene.flat else scene.background.shape
     fading = torch.empty(shape, dtype=dtype if scene.flat else scene.background.dtype, device=device)
     with torch.cuda.device_of(fading):
-        binned = scene.bin()
+        binned = scene.bin(check_background=False)
         programs, sizes, choices = scene.launch()
         entries = binned.slots.numel()
         # Zero, because tiles that only a primitive's box touches are left out.
@@ -147,11 +158,12 @@ def differentiate(scene: Scene, grad_image: torch.Tensor) -> tuple[torch.Tensor,
             columns = 16
             sum_slots[(total, triton.cdiv(groups * width, columns))](
                 rows, binned.boxes, binned.ends, sums, groups * width,
-                STEP=ENTRIES_PER_STEP, COLUMNS=columns, num_warps=1,
+                STEP=ENTRIES_PER_STEP, COLUMNS=columns, num_warps=1, enable_fp_fusion=True,
             )  # fmt: skip
             chain_rule[(triton.cdiv(total, PRIMITIVES_PER_PROGRAM),)](
                 sums, scene.axes, scene.turns, *gradients, total, channels, groups,
-                DIM=len(scene.size), CHANNELS=group_channels, BLOCK=PRIMITIVES_PER_PROGRAM, num_warps=2,
+                DIM=len(scene.size), CHANNELS=group_channels, BLOCK=PRIMITIVES_PER_PROGRAM,
+                num_warps=2, enable_fp_fusion=True,
             )  # fmt: skip
     if scene.flat:
         fading = fading.sum(dim=1).to(scene.background.dtype)
