@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
@@ -66,6 +68,35 @@ class HubSystem(PyTorchModelHubMixin):
         if state:
             raise ValueError(f"{type(self).__name__} has no place for the saved state {sorted(state)}")
 
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the system to a folder; files already there are replaced once all are written.
+
+        Parameters
+        ----------
+        save_directory : path
+            The folder; created if missing.
+        **options
+            As in huggingface_hub: ``push_to_hub``, ``repo_id`` and others.
+
+        Returns
+        -------
+        str or None
+            The address of the commit if it was pushed to the hub.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written; what was in the folder stays.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+            options.setdefault("repo_id", folder.name)
+            address: str | None = super().save_pretrained(temporary, **options)
+            for path in Path(temporary).iterdir():
+                os.replace(path, folder / path.name)
+        return address
+
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The hub's model card: the ``card.md`` beside the system's module, under the hub's header."""
         path = Path(inspect.getfile(type(self))).parent / "card.md"
@@ -89,7 +120,7 @@ class HubSystem(PyTorchModelHubMixin):
         local_files_only: bool,
         token: str | bool | None,
         map_location: str = "cpu",
-        **config: Any,
+        **options: Any,
     ) -> Self:
         def fetch(name: str) -> Path:
             if Path(model_id).is_dir():
@@ -110,7 +141,7 @@ class HubSystem(PyTorchModelHubMixin):
             )
 
         weights, state = fetch(WEIGHTS_FILE), fetch(STATE_FILE)
-        system = cls(**config)
+        system = cls(**options)
         load_model(system.module, weights, device=map_location)
         system.module.to(map_location).eval()
         system.import_state(json.loads(state.read_text(encoding="utf-8")))
