@@ -55,7 +55,9 @@ def test_threadpoolctl_sets_the_threads() -> None:
 
 def test_environment_sets_the_threads() -> None:
     command = [sys.executable, "-c", "import medkernels as mk; print(mk.get_num_threads())"]
-    done = subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS="3"), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=dict(os.environ, OMP_NUM_THREADS="3"), capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "3"
 
 
@@ -111,9 +113,10 @@ def test_gil_is_released() -> None:
 
 def test_memory_is_checked_before_allocating() -> None:
     available = _backends.available_memory()
-    assert available is not None and available > 0
+    assert available is not None
+    assert available > 0
     _checks.check_memory("size", available // 2)
-    with pytest.raises(ValueError, match="size is too large: it needs about .* GiB"):
+    with pytest.raises(ValueError, match=r"size is too large: it needs about .* GiB"):
         _checks.check_memory("size", available * 2)
 
 

@@ -62,7 +62,8 @@ def test_copies_only_when_it_must() -> None:
     assert address(_interop.kernel_array(read_only, np.float64)) == address(base)
     for other in (base.T, base[:, ::2], base[::-1], base.astype(">f8")):
         ready = _interop.kernel_array(other, np.float64)
-        assert ready.flags.c_contiguous and ready.dtype.isnative
+        assert ready.flags.c_contiguous
+        assert ready.dtype.isnative
         np.testing.assert_array_equal(ready, other)
 
 
@@ -88,7 +89,9 @@ def test_mixing_is_refused() -> None:
     assert _interop.common_framework({"a": 1.0, "b": [2]}) == "numpy"
 
 
-@pytest.mark.parametrize("bad", [object(), "text", None, [[1], [1, 2]], np.array(["a"]), np.array([1j]), np.array([True])])
+@pytest.mark.parametrize(
+    "bad", [object(), "text", None, [[1], [1, 2]], np.array(["a"]), np.array([1j]), np.array([True])]
+)
 def test_not_numbers(bad: Any) -> None:
     with pytest.raises(TypeError, match="x must be an array of numbers"):
         _interop.numpy_view(bad, "x")
@@ -97,7 +100,13 @@ def test_not_numbers(bad: Any) -> None:
 def test_foreign_arrays_come_back_in_kind() -> None:
     import medkernels as mk
 
-    arrays = [np.full((1, 1, 2), 4.0), np.ones((1, 1, 2)), np.zeros((1, 1)), np.ones((1, 1, 3)), np.zeros((1, 3))]
+    arrays = [
+        np.full((1, 1, 2), 4.0),
+        np.ones((1, 1, 2)),
+        np.zeros((1, 1)),
+        np.ones((1, 1, 3)),
+        np.zeros((1, 3)),
+    ]
     image = mk.render.ellipses(*map(Foreign, arrays), (8, 9))
     assert isinstance(image, Foreign)
     np.testing.assert_array_equal(image.array, mk.render.ellipses(*arrays, (8, 9)))

@@ -42,15 +42,15 @@ template <class T>
 mk::render::Ellipses<T> ellipses(const Array<T>& centers, const Array<T>& axes, const Array<T>& angles,
                                  const Array<T>& colors, const Array<T>& opacity, const Array<T>& background,
                                  int64_t height, int64_t width, const Look& look) {
-  return {centers.shape(0), centers.shape(1), colors.shape(2), height,      width,          in(centers), in(axes),
-          in(angles),       in(colors),       in(opacity),     in(background), look};
+  return {centers.shape(0), centers.shape(1), colors.shape(2), height,      width,          in(centers),
+          in(axes),         in(angles),       in(colors),      in(opacity), in(background), look};
 }
 
 template <class T>
 mk::render::Ellipsoids<T> ellipsoids(const Array<T>& centers, const Array<T>& axes, const Array<T>& rotations,
                                      const Array<T>& colors, const Array<T>& opacity, const Array<T>& background,
                                      int64_t depth, int64_t height, int64_t width, const Look& look) {
-  return {centers.shape(0), centers.shape(1), colors.shape(2), depth,       height,         width,      in(centers),
+  return {centers.shape(0), centers.shape(1), colors.shape(2), depth,       height,         width, in(centers),
           in(axes),         in(rotations),    in(colors),      in(opacity), in(background), look};
 }
 
@@ -133,9 +133,8 @@ void bind_type(py::module_& m) {
       [](const Array<T>& grad_volume, const Array<T>& centers, const Array<T>& axes, const Array<T>& rotations,
          const Array<T>& colors, const Array<T>& opacity, const Array<T>& background, const std::string& composition,
          const std::string& profile, double tau) {
-        const auto shapes =
-            ellipsoids<T>(centers, axes, rotations, colors, opacity, background, grad_volume.shape(2),
-                          grad_volume.shape(3), grad_volume.shape(4), look(composition, profile, tau));
+        const auto shapes = ellipsoids<T>(centers, axes, rotations, colors, opacity, background, grad_volume.shape(2),
+                                          grad_volume.shape(3), grad_volume.shape(4), look(composition, profile, tau));
         Gradients<T> grads(centers, axes, rotations, colors, opacity, background);
         const mk::render::EllipsoidsGradient<T> to{out(grads.centers), out(grads.axes),    out(grads.turns),
                                                    out(grads.colors),  out(grads.opacity), out(grads.background)};

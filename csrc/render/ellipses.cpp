@@ -21,7 +21,8 @@ template <class T>
 Scene<T> scene_of(const Ellipses<T>& in) {
   check_common(in.centers, in.axes, in.colors, in.opacity, in.background);
   check_finite(in.angles, "angles");
-  Scene<T> scene{in.batch, in.count, in.channels, 1, in.height, in.width, {}, in.colors, in.opacity, in.background, in.look};
+  Scene<T> scene{in.batch,  in.count,   in.channels,   1,      in.height, in.width, {},
+                 in.colors, in.opacity, in.background, in.look};
   scene.quadrics.reserve(in.batch * in.count);
   for (int64_t n = 0; n < in.batch * in.count; ++n) {
     scene.quadrics.push_back(

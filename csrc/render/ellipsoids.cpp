@@ -65,7 +65,8 @@ template <class T>
 Scene<T> scene_of(const Ellipsoids<T>& in) {
   check_common(in.centers, in.axes, in.colors, in.opacity, in.background);
   check_finite(in.rotations, "rotations");
-  Scene<T> scene{in.batch, in.count, in.channels, in.depth, in.height, in.width, {}, in.colors, in.opacity, in.background, in.look};
+  Scene<T> scene{in.batch, in.count,  in.channels, in.depth,      in.height, in.width,
+                 {},       in.colors, in.opacity,  in.background, in.look};
   scene.quadrics.reserve(in.batch * in.count);
   for (int64_t n = 0; n < in.batch * in.count; ++n) {
     const Quaternion q = unit_quaternion(&in.rotations[4 * n]);
@@ -82,13 +83,11 @@ Scene<T> scene_of(const Ellipsoids<T>& in) {
 // dL/d(w, x, y, z) of the unit quaternion from dL/dR.
 std::array<double, 4> pull_back(const Quaternion& q, const Mat3& g) {
   const auto [w, x, y, z, norm] = q;
-  return {2 * (x * (g[2][1] - g[1][2]) + y * (g[0][2] - g[2][0]) + z * (g[1][0] - g[0][1])),
-          2 * (w * (g[2][1] - g[1][2]) + y * (g[0][1] + g[1][0]) + z * (g[0][2] + g[2][0])) -
-              4 * x * (g[1][1] + g[2][2]),
-          2 * (w * (g[0][2] - g[2][0]) + x * (g[0][1] + g[1][0]) + z * (g[1][2] + g[2][1])) -
-              4 * y * (g[0][0] + g[2][2]),
-          2 * (w * (g[1][0] - g[0][1]) + x * (g[0][2] + g[2][0]) + y * (g[1][2] + g[2][1])) -
-              4 * z * (g[0][0] + g[1][1])};
+  return {
+      2 * (x * (g[2][1] - g[1][2]) + y * (g[0][2] - g[2][0]) + z * (g[1][0] - g[0][1])),
+      2 * (w * (g[2][1] - g[1][2]) + y * (g[0][1] + g[1][0]) + z * (g[0][2] + g[2][0])) - 4 * x * (g[1][1] + g[2][2]),
+      2 * (w * (g[0][2] - g[2][0]) + x * (g[0][1] + g[1][0]) + z * (g[1][2] + g[2][1])) - 4 * y * (g[0][0] + g[2][2]),
+      2 * (w * (g[1][0] - g[0][1]) + x * (g[0][2] + g[2][0]) + y * (g[1][2] + g[2][1])) - 4 * z * (g[0][0] + g[1][1])};
 }
 
 }  // namespace

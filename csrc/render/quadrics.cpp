@@ -40,7 +40,7 @@ Slabs slabs_of(const Scene<T>& scene) {
 // Which primitives of one image touch which slab: lists in index order, and each primitive's first slab and
 // its place in the table of per-slab sums.
 struct Bins {
-  std::vector<int64_t> start;        // [slabs + 1] into ids
+  std::vector<int64_t> start;  // [slabs + 1] into ids
   std::vector<int32_t> ids;
   std::vector<int64_t> first_entry;  // [primitives + 1]: entries of primitive k, one a slab it touches
   std::vector<int32_t> first_slab;   // [primitives]
@@ -102,8 +102,8 @@ void for_each_sheet(const Scene<T>& scene, const Slabs& slabs, int64_t slab, int
   std::vector<T> buffer(row_stride * rows * planes);
   for (int64_t z = z_begin; z < z_end; ++z) {
     for (int64_t y = y_begin; y < y_end; y += rows) {
-      const Sheet<T> sheet{z,          y, std::min(y + rows, y_end), scene.width,
-                           row_stride, static_cast<int>(scene.channels), buffer.data()};
+      const Sheet<T> sheet{
+          z, y, std::min(y + rows, y_end), scene.width, row_stride, static_cast<int>(scene.channels), buffer.data()};
       visit(sheet, (z * scene.height + y) * scene.width);
     }
   }
@@ -171,9 +171,7 @@ void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, 
   T* through = sheet.plane(kThroughPlane);
   T* weight = sheet.plane(kWeightPlane);
   const int64_t voxels = scene.voxels();
-  for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t) {
-    weight[i] = T(1) / (weight[i] + T(kWeightEps));
-  });
+  for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t) { weight[i] = T(1) / (weight[i] + T(kWeightEps)); });
   std::vector<T> x_factor(sheet.plane_size(), T(0)), z_factor(sheet.plane_size(), T(0));
   for (int c = 0; c < sheet.channels; ++c) {
     T* color = sheet.plane(kColorPlane + c);
@@ -222,7 +220,7 @@ void prepare_over(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, i
 
 // Adds the sums of one primitive over a slice at height c above its centre.
 void add_slice(double* entry, const SheetSums& sums, double c) {
-  const double values[] = {sums.qa,  sums.qb,     c * sums.q,  sums.qaa,       sums.qab,
+  const double values[] = {sums.qa,     sums.qb,  c * sums.q,  sums.qaa,       sums.qab,
                            c * sums.qa, sums.qbb, c * sums.qb, c * c * sums.q, sums.opacity};
   for (double value : values) *entry++ += value;
 }
@@ -241,8 +239,7 @@ Moments unskew(const double* m, const Quadric& q) {
         for (int l = 0; l < 3; ++l) moved[i][j] += p[i][k] * second[k][l] * p[j][l];
     }
   }
-  return {first[0],    first[1],    first[2],    moved[0][0], moved[0][1],
-          moved[0][2], moved[1][1], moved[1][2], moved[2][2]};
+  return {first[0], first[1], first[2], moved[0][0], moved[0][1], moved[0][2], moved[1][1], moved[1][2], moved[2][2]};
 }
 
 }  // namespace
@@ -349,7 +346,8 @@ void differentiate(const Scene<T>& scene, std::span<const T> grad_image, std::sp
   for (int64_t b = 0; b < scene.batch; ++b) {
     for (int c = 0; c < channels; ++c) {
       double sum = 0;
-      for (int64_t slab = 0; slab < slabs.count; ++slab) sum += background_sums[(b * slabs.count + slab) * channels + c];
+      for (int64_t slab = 0; slab < slabs.count; ++slab)
+        sum += background_sums[(b * slabs.count + slab) * channels + c];
       grad_background[b * channels + c] = static_cast<T>(sum);
     }
   }

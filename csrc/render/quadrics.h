@@ -38,10 +38,10 @@ template <class T>
 struct Scene {
   int64_t batch, primitives, channels;
   int64_t depth, height, width;
-  std::vector<Quadric> quadrics;   // [batch * primitives]
-  std::span<const T> colors;       // [batch, primitives, channels]
-  std::span<const T> opacity;      // [batch, primitives]
-  std::span<const T> background;   // [batch, channels] or [batch, channels, depth, height, width]
+  std::vector<Quadric> quadrics;  // [batch * primitives]
+  std::span<const T> colors;      // [batch, primitives, channels]
+  std::span<const T> opacity;     // [batch, primitives]
+  std::span<const T> background;  // [batch, channels] or [batch, channels, depth, height, width]
   Look look;
 
   int64_t voxels() const { return depth * height * width; }

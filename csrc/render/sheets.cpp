@@ -114,16 +114,17 @@ template <class V, class T, int Channels>
     const T opacity = shapes.opacity[id];
     const T* color = shapes.colors + int64_t(id) * channels;
     for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
-      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
-                                                            __attribute__((always_inline)) {
-        const Real alpha = opacity * value;
-        V::store(through + at, V::load(through + at) * (T(1) - alpha));
-        V::store(weight + at, V::load(weight + at) + alpha);
-        for (int c = 0; c < channels; ++c) {
-          T* plane = sheet.plane(kColorPlane + c) + at;
-          V::store(plane, V::load(plane) + alpha * color[c]);
-        }
-      });
+      for_each_vector<V, T, false>(sheet, row, profile,
+                                   [&](int64_t at, const Real&, const Real& value, const Real&)
+                                       __attribute__((always_inline)) {
+                                         const Real alpha = opacity * value;
+                                         V::store(through + at, V::load(through + at) * (T(1) - alpha));
+                                         V::store(weight + at, V::load(weight + at) + alpha);
+                                         for (int c = 0; c < channels; ++c) {
+                                           T* plane = sheet.plane(kColorPlane + c) + at;
+                                           V::store(plane, V::load(plane) + alpha * color[c]);
+                                         }
+                                       });
     });
   }
 }
@@ -138,15 +139,16 @@ template <class V, class T, int Channels>
     const T opacity = shapes.opacity[id];
     const T* color = shapes.colors + int64_t(id) * channels;
     for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
-      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
-                                                            __attribute__((always_inline)) {
-        const Real alpha = opacity * value;
-        for (int c = 0; c < channels; ++c) {
-          T* plane = sheet.plane(kColorPlane + c) + at;
-          const Real below = V::load(plane);
-          V::store(plane, below + alpha * (color[c] - below));
-        }
-      });
+      for_each_vector<V, T, false>(sheet, row, profile,
+                                   [&](int64_t at, const Real&, const Real& value, const Real&)
+                                       __attribute__((always_inline)) {
+                                         const Real alpha = opacity * value;
+                                         for (int c = 0; c < channels; ++c) {
+                                           T* plane = sheet.plane(kColorPlane + c) + at;
+                                           const Real below = V::load(plane);
+                                           V::store(plane, below + alpha * (color[c] - below));
+                                         }
+                                       });
     });
   }
 }
@@ -160,10 +162,11 @@ template <class V, class T>
   for (const int32_t id : shapes.ids) {
     const T opacity = shapes.opacity[id];
     for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
-      for_each_vector<V, T, false>(sheet, row, profile, [&](int64_t at, const Real&, const Real& value, const Real&)
-                                                            __attribute__((always_inline)) {
-        V::store(through + at, V::load(through + at) + V::log(T(1) - opacity * value));
-      });
+      for_each_vector<V, T, false>(sheet, row, profile,
+                                   [&](int64_t at, const Real&, const Real& value, const Real&)
+                                       __attribute__((always_inline)) {
+                                         V::store(through + at, V::load(through + at) + V::log(T(1) - opacity * value));
+                                       });
     });
   }
 }
@@ -220,8 +223,8 @@ struct ChannelSums<V, T, 0> {
 template <class V, class T, int Channels, class DAlpha>
 [[gnu::always_inline]] inline void differentiate_shape(const Sheet<T>& sheet, const Shapes<T>& shapes, int32_t id,
                                                        const ProfileConstants<T>& profile, double reach2,
-                                                       T* channel_buffer, SheetSums& sums,
-                                                       double* color_sums, const DAlpha& dalpha) {
+                                                       T* channel_buffer, SheetSums& sums, double* color_sums,
+                                                       const DAlpha& dalpha) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
   const T opacity = shapes.opacity[id];
@@ -230,16 +233,17 @@ template <class V, class T, int Channels, class DAlpha>
   bool touched = false;
   for_each_row<T>(sheet, shapes.quadrics[id], reach2, [&](const Row<T>& row) __attribute__((always_inline)) {
     Real row_q{}, row_qa{}, row_qaa{};
-    for_each_vector<V, T, true>(sheet, row, profile, [&](int64_t at, const Real& e, const Real& value,
-                                                         const Real& slope) __attribute__((always_inline)) {
-      const Real alpha = opacity * value;
-      const Real d = dalpha(at, alpha, colors);
-      total.opacity += d * value;
-      const Real q = d * opacity * slope, qa = q * e;
-      row_q += q;
-      row_qa += qa;
-      row_qaa += qa * e;
-    });
+    for_each_vector<V, T, true>(sheet, row, profile,
+                                [&](int64_t at, const Real& e, const Real& value, const Real& slope)
+                                    __attribute__((always_inline)) {
+                                      const Real alpha = opacity * value;
+                                      const Real d = dalpha(at, alpha, colors);
+                                      total.opacity += d * value;
+                                      const Real q = d * opacity * slope, qa = q * e;
+                                      row_q += q;
+                                      row_qa += qa;
+                                      row_qaa += qa * e;
+                                    });
     total.add_row(static_cast<T>(row.b), row_q, row_qa, row_qaa);
     touched = true;
   });
@@ -248,10 +252,11 @@ template <class V, class T, int Channels, class DAlpha>
   for (int c = 0; c < channels; ++c) color_sums[c] += colors.total(c);
 }
 
-// Planes hold, per voxel, X = T sum g (C - b), Z = -sum G C and G = g (1 - T) / D: dL/dalpha = X/(1-alpha) + Z + G.color.
+// Planes hold, per voxel, X = T sum g (C - b), Z = -sum G C and G = g (1 - T) / D: dL/dalpha = X/(1-alpha) + Z +
+// G.color.
 template <class V, class T, int Channels>
-[[gnu::always_inline]] inline void differentiate_union(const Sheet<T>& sheet, const Shapes<T>& shapes,
-                                                       SheetSums* sums, double* color_sums) {
+[[gnu::always_inline]] inline void differentiate_union(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums,
+                                                       double* color_sums) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
   const double reach2 = shapes.look.reach_squared();

@@ -46,7 +46,7 @@ struct SheetSums {
 
 template <class T>
 struct SheetKernels {
-  void (*draw)(const Sheet<T>&, const Shapes<T>&);                // union: all planes; over: color planes
+  void (*draw)(const Sheet<T>&, const Shapes<T>&);               // union: all planes; over: color planes
   void (*log_transmittance)(const Sheet<T>&, const Shapes<T>&);  // over: adds log(1 - alpha) to kThroughPlane
   // sums[i] and color_sums[i * channels + c] belong to shapes.ids[i]; both are added to.
   void (*differentiate)(const Sheet<T>&, const Shapes<T>&, SheetSums* sums, double* color_sums);

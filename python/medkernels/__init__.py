@@ -1,4 +1,4 @@
-"""Fast, differentiable structure kernels for medical imaging, and a zoo of published systems that run on them.
+"""Fast, differentiable structure kernels for medical imaging, and a zoo of published systems on top.
 
 ``medkernels.render``
     Differentiable soft ellipses and ellipsoids.

@@ -16,11 +16,18 @@ from medkernels import _core
 
 __version__: str = _core.version
 
-_FRAMEWORKS = ("numpy", "torch", "triton", "cupy", "jax")
+#: Array frameworks, and the names under which each is distributed.
+_FRAMEWORKS = {
+    "numpy": ("numpy",),
+    "torch": ("torch",),
+    "triton": ("triton",),
+    "cupy": ("cupy", "cupy-cuda13x", "cupy-cuda12x"),
+    "jax": ("jax",),
+}
 
 
 class BackendError(RuntimeError):
-    """The implementation asked for is not in this build or not on this machine; the message says how to get it."""
+    """What was asked for is not in this build or not on this machine; the message says how to get it."""
 
 
 class MedkernelsWarning(UserWarning):
@@ -92,7 +99,9 @@ def triton_kernels(name: str) -> ModuleType:
 
 @cache
 def _warn_fallback(name: str, why: str) -> None:
-    warnings.warn(f"{name}: {why}; computing on the CPU (MEDKERNELS_CPU_FALLBACK=1)", MedkernelsWarning, stacklevel=4)
+    warnings.warn(
+        f"{name}: {why}; computing on the CPU (MEDKERNELS_CPU_FALLBACK=1)", MedkernelsWarning, stacklevel=4
+    )
 
 
 def fall_back_to_cpu(name: str, why: str) -> None:
@@ -144,7 +153,7 @@ def info() -> dict[str, Any]:
         "simd": _core.simd_level(),
         "threads": get_num_threads(),
         "cuda": _cuda_info(),
-        "frameworks": {name: _version_of(name) for name in _FRAMEWORKS},
+        "frameworks": {name: _version_of(distributions) for name, distributions in _FRAMEWORKS.items()},
     }
 
 
@@ -153,9 +162,16 @@ def _cuda_info() -> dict[str, Any] | None:
     if module is None:
         return None
     devices = [module.device(index) for index in range(module.device_count())]
-    return {"devices": devices, "message": "ready" if devices else "built, but no CUDA device or driver was found"}
+    return {
+        "devices": devices,
+        "message": "ready" if devices else "built, but no CUDA device or driver was found",
+    }
 
 
-def _version_of(package: str) -> str | None:
-    names = importlib.metadata.packages_distributions().get(package)
-    return importlib.metadata.version(names[0]) if names else None
+def _version_of(distributions: tuple[str, ...]) -> str | None:
+    for distribution in distributions:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

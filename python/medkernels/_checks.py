@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from medkernels._backends import available_memory
 
@@ -34,7 +36,7 @@ def check_shapes(arrays: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[s
     return sizes
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(repr(c) for c in choices)}, not {value!r}")
@@ -46,7 +48,9 @@ def check_size(name: str, size: Any, dims: Sequence[str]) -> tuple[int, ...]:
     if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != len(dims):
         raise ValueError(f"{name} must be {len(dims)} integers {text}, not {size!r}")
     for dim, value in zip(dims, size, strict=True):
-        if isinstance(value, (bool, float)) or not hasattr(value, "__index__"):
+        # While a graph is traced a size may be one of torch's symbolic integers.
+        integral = isinstance(value, (int, np.integer)) or type(value).__name__ == "SymInt"
+        if isinstance(value, bool) or not integral:
             raise TypeError(f"{name} must hold integers {text}, but {dim} is {value!r}")
         if value < 1:
             raise ValueError(f"{name} must be positive, but {dim} is {value}")
@@ -65,5 +69,6 @@ def check_memory(name: str, needed: int) -> None:
     if available is not None and needed > available:
         gib = 1024.0**3
         raise ValueError(
-            f"{name} is too large: it needs about {needed / gib:.3g} GiB of memory, {available / gib:.3g} GiB are free"
+            f"{name} is too large: it needs about {needed / gib:.3g} GiB of memory, "
+            f"{available / gib:.3g} GiB are free"
         )

@@ -16,9 +16,10 @@ _BY_PACKAGE = {"numpy": "numpy", "torch": "torch", "cupy": "cupy", "jax": "jax",
 
 
 def framework_of(array: Any) -> str:
-    """``"numpy"``, ``"torch"``, ``"cupy"``, ``"jax"``, ``"dlpack"`` (anything else that speaks it) or ``"python"``.
+    """``"numpy"``, ``"torch"``, ``"cupy"``, ``"jax"``, ``"dlpack"`` or ``"python"``.
 
-    ``"python"`` is for numbers and nested sequences, which take the kind of the other arguments.
+    ``"dlpack"`` is anything else that speaks it. ``"python"`` is for numbers and nested sequences, which take
+    the kind of the other arguments.
     """
     for base in type(array).__mro__:
         found = _BY_PACKAGE.get(base.__module__.partition(".")[0])
@@ -43,7 +44,9 @@ def common_framework(arrays: Mapping[str, Any]) -> str:
         if first is None:
             first = (name, framework)
         elif first[1] != framework:
-            raise TypeError(f"{name} is a {framework} array, but {first[0]} is a {first[1]} array: use one kind")
+            raise TypeError(
+                f"{name} is a {framework} array, but {first[0]} is a {first[1]} array: use one kind"
+            )
     return first[1] if first is not None else "numpy"
 
 
@@ -64,7 +67,9 @@ def numpy_view(array: Any, name: str) -> npt.NDArray[Any]:
         try:
             return np.from_dlpack(array)
         except (BufferError, RuntimeError) as error:
-            raise TypeError(f"{name}: this {type(array).__name__} cannot be read on the CPU ({error})") from error
+            raise TypeError(
+                f"{name}: this {type(array).__name__} cannot be read on the CPU ({error})"
+            ) from error
     try:
         view = np.asarray(array)
     except ValueError as error:
@@ -75,12 +80,12 @@ def numpy_view(array: Any, name: str) -> npt.NDArray[Any]:
 
 
 def kernel_array(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """`array` as the C++ core wants it: C-contiguous, aligned, native byte order. Copies only when it must."""
+    """`array` as the C++ core wants it: C-contiguous, aligned, native. Copies only when it must."""
     return np.require(array, dtype=dtype, requirements=["C", "A"])
 
 
 def restorer(array: Any) -> Callable[[npt.NDArray[Any]], Any]:
-    """A function that turns a NumPy result into the kind of array that `array` is, without a copy if it can."""
+    """A function that turns a NumPy result into the kind of `array`, without a copy if it can."""
     framework = framework_of(array)
     if framework == "torch":
         import torch

@@ -9,7 +9,7 @@ EPS_WEIGHT = 1e-6
 
 
 def profile_alpha(rho: torch.Tensor, opacity: torch.Tensor, profile: str, tau: float) -> torch.Tensor:
-    """Opacity of a primitive at normalised radius ``rho``; zero beyond the cut-off, which is part of the definition."""
+    """Opacity at normalised radius ``rho``; zero beyond the cut-off, which is part of the definition."""
     if profile == "sigmoid":
         alpha, reach = opacity * torch.sigmoid((1.0 - rho) / tau), 1.0 + 6.0 * tau
     elif profile == "gaussian":
@@ -19,7 +19,9 @@ def profile_alpha(rho: torch.Tensor, opacity: torch.Tensor, profile: str, tau: f
     return torch.where(rho <= reach, alpha, torch.zeros_like(alpha))
 
 
-def composite(alpha: torch.Tensor, colors: torch.Tensor, background: torch.Tensor, composition: str) -> torch.Tensor:
+def composite(
+    alpha: torch.Tensor, colors: torch.Tensor, background: torch.Tensor, composition: str
+) -> torch.Tensor:
     """alpha [B,K,P], colors [B,K,C], background [B,C,P] -> image [B,C,P]."""
     if composition == "union":
         through = torch.prod(1.0 - alpha, dim=1)[:, None]
@@ -42,7 +44,9 @@ def expand_background(background: torch.Tensor, size: tuple[int, ...]) -> torch.
     return background.reshape(b, c, 1 if background.ndim == 2 else pixels).expand(b, c, pixels)
 
 
-def ellipse_rho(centers: torch.Tensor, axes: torch.Tensor, angles: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def ellipse_rho(
+    centers: torch.Tensor, axes: torch.Tensor, angles: torch.Tensor, size: tuple[int, int]
+) -> torch.Tensor:
     """Normalised radius of every pixel in every ellipse: [B,K,H*W]."""
     y, x = torch.meshgrid(
         torch.arange(size[0], dtype=centers.dtype), torch.arange(size[1], dtype=centers.dtype), indexing="ij"

@@ -48,7 +48,7 @@ class Scene:
         return [self.arrays[n] for n in NAMES]
 
     def ambiguous(self) -> torch.Tensor:
-        """Voxels so near a cut-off that rounding in float32 decides on which side they lie: bool [B, *size]."""
+        """Voxels so near a cut-off that rounding in float32 decides their side: bool [B, *size]."""
         centers, axes, turn = self.tensors(grad=False)[:3]
         rho = (ellipse_rho if len(self.size) == 2 else ellipsoid_rho)(centers, axes, turn, self.size)
         sigmoid = self.look.get("profile", "sigmoid") == "sigmoid"
@@ -85,7 +85,7 @@ def random_scene(
 
 @st.composite
 def scenes(draw: Any, dims: int = 2, max_side: int = 40, max_count: int = 12) -> Scene:
-    """Any shape, option and degenerate geometry: coincident, centred on voxels, sub-voxel, huge, elongated."""
+    """Any shape, option and degenerate geometry: coincident, on voxels, sub-voxel, huge, elongated."""
     size = tuple(draw(st.integers(1, max_side)) for _ in range(dims))
     scene = random_scene(
         seed=draw(st.integers(0, 2**32 - 1)),

@@ -25,7 +25,9 @@ def test_equals_definition_float64(scene: Scene) -> None:
 
 @given(scene=scenes())
 def test_equals_definition_float32(scene: Scene) -> None:
-    scene = Scene({k: v.astype(np.float32).astype(np.float64) for k, v in scene.arrays.items()}, scene.size, scene.look)
+    scene = Scene(
+        {k: v.astype(np.float32).astype(np.float64) for k, v in scene.arrays.items()}, scene.size, scene.look
+    )
     ours = scene.draw(scene.cast(np.float32).numpy())
     assert ours.dtype == np.float32
     wanted = scene.draw(scene.tensors(grad=False), scene.reference)
@@ -43,18 +45,23 @@ def test_gradients_equal_autograd_of_the_definition(scene: Scene) -> None:
     weight = torch.from_numpy(np.random.default_rng(1).normal(size=scene.draw(scene.numpy()).shape))
     grads = torch.autograd.grad((scene.draw(ours) * weight).sum(), ours)
     expected = torch.autograd.grad(
-        (scene.draw(wanted, scene.reference) * weight).sum(), wanted, allow_unused=True, materialize_grads=True
+        (scene.draw(wanted, scene.reference) * weight).sum(),
+        wanted,
+        allow_unused=True,
+        materialize_grads=True,
     )
     for name, ours_g, expected_g in zip(NAMES, grads, expected, strict=True):
         scale = 1 + float(expected_g.abs().max()) if expected_g.numel() else 1
-        torch.testing.assert_close(ours_g, expected_g, rtol=1e-9, atol=1e-10 * scale, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours_g, expected_g, rtol=1e-9, atol=1e-10 * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("full_background", [False, True])
 def test_gradcheck(look: dict[str, str], full_background: bool) -> None:
-    scene = random_scene(3, batch=2, count=3, channels=2, size=(7, 9), axes=(1.0, 4.0), full_background=full_background,
-                         **look)  # fmt: skip
+    shape = {"batch": 2, "count": 3, "channels": 2, "size": (7, 9), "axes": (1.0, 4.0)}
+    scene = random_scene(3, full_background=full_background, **shape, **look)
     assert torch.autograd.gradcheck(lambda *a: scene.draw(a), scene.tensors(), eps=1e-6, atol=1e-6)
 
 
@@ -122,7 +129,12 @@ def test_nothing_to_draw() -> None:
     )
     np.testing.assert_array_equal(image, np.broadcast_to(background[:, :, None, None], (1, 2, 3, 4)))
     empty = mk.render.ellipses(
-        np.zeros((0, 5, 2)), np.ones((0, 5, 2)), np.zeros((0, 5)), np.zeros((0, 5, 2)), np.zeros((0, 2)), (3, 4)
+        np.zeros((0, 5, 2)),
+        np.ones((0, 5, 2)),
+        np.zeros((0, 5)),
+        np.zeros((0, 5, 2)),
+        np.zeros((0, 2)),
+        (3, 4),
     )
     assert empty.shape == (0, 2, 3, 4)
 
@@ -237,6 +249,6 @@ def test_bad_dtypes_and_mixtures() -> None:
         scene.draw([arrays[0], torch.from_numpy(arrays[1]), *arrays[2:]])
     with pytest.raises(TypeError, match="centers must be an array of numbers"):
         scene.draw(["here", *arrays[1:]])
+    tensors = scene.tensors(grad=False)
     with pytest.raises(ValueError, match="axes is on meta, but centers is on cpu"):
-        tensors = scene.tensors(grad=False)
         scene.draw([tensors[0], tensors[1].to("meta"), *tensors[2:]])

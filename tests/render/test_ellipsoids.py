@@ -34,16 +34,23 @@ def test_gradients_equal_autograd_of_the_definition(scene: Scene) -> None:
     weight = torch.from_numpy(np.random.default_rng(1).normal(size=scene.draw(scene.numpy()).shape))
     grads = torch.autograd.grad((scene.draw(ours) * weight).sum(), ours)
     expected = torch.autograd.grad(
-        (scene.draw(wanted, scene.reference) * weight).sum(), wanted, allow_unused=True, materialize_grads=True
+        (scene.draw(wanted, scene.reference) * weight).sum(),
+        wanted,
+        allow_unused=True,
+        materialize_grads=True,
     )
     for name, ours_g, expected_g in zip(NAMES, grads, expected, strict=True):
         scale = 1 + float(expected_g.abs().max()) if expected_g.numel() else 1
-        torch.testing.assert_close(ours_g, expected_g, rtol=1e-8, atol=1e-9 * scale, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours_g, expected_g, rtol=1e-8, atol=1e-9 * scale, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("composition", ["union", "over"])
 def test_gradcheck(composition: str) -> None:
-    scene = random_scene(3, batch=2, count=2, channels=2, size=(4, 5, 6), axes=(1.0, 3.0), composition=composition)
+    scene = random_scene(
+        3, batch=2, count=2, channels=2, size=(4, 5, 6), axes=(1.0, 3.0), composition=composition
+    )
     assert torch.autograd.gradcheck(lambda *a: scene.draw(a), scene.tensors(), eps=1e-6, atol=1e-6)
 
 
@@ -82,8 +89,15 @@ def test_slice_through_the_centre_is_an_ellipse() -> None:
 
 def test_closed_form_volume() -> None:
     volume = mk.render.ellipsoids(
-        np.array([[[30.2, 24.7, 19.4]]]), np.array([[[20.0, 12.0, 9.0]]]), np.array([[[0.9, 0.2, -0.3, 0.1]]]),
-        np.ones((1, 1, 1)), np.zeros((1, 1)), (40, 50, 60), tau=0.02, opacity=0.9)  # fmt: skip
+        np.array([[[30.2, 24.7, 19.4]]]),
+        np.array([[[20.0, 12.0, 9.0]]]),
+        np.array([[[0.9, 0.2, -0.3, 0.1]]]),
+        np.ones((1, 1, 1)),
+        np.zeros((1, 1)),
+        (40, 50, 60),
+        tau=0.02,
+        opacity=0.9,
+    )
     assert volume.sum() == pytest.approx(0.9 * 4 / 3 * math.pi * 20 * 12 * 9, rel=5e-3)
 
 

@@ -60,8 +60,12 @@ def test_vmap(scene: Scene) -> None:
 def test_scalar_opacity_equals_expanded(scene: Scene) -> None:
     tensors = scene.tensors(torch.float32, grad=False)
     scalar = scene.function(*tensors[:5], scene.size, opacity=0.7)
-    assert torch.equal(scalar, scene.function(*tensors[:5], scene.size, opacity=torch.full_like(tensors[5], 0.7)))
-    assert torch.equal(scalar, torch.from_numpy(scene.function(*[t.numpy() for t in tensors[:5]], scene.size, opacity=0.7)))
+    assert torch.equal(
+        scalar, scene.function(*tensors[:5], scene.size, opacity=torch.full_like(tensors[5], 0.7))
+    )
+    assert torch.equal(
+        scalar, torch.from_numpy(scene.function(*[t.numpy() for t in tensors[:5]], scene.size, opacity=0.7))
+    )
 
 
 def test_gradient_of_a_scalar_tensor_opacity() -> None:

@@ -1,4 +1,4 @@
-"""What `ellipses` and `ellipsoids` share: checks, and the way to the implementation for the arrays that came."""
+"""What `ellipses` and `ellipsoids` share: checks, and the way to the right implementation."""
 
 from __future__ import annotations
 
@@ -38,13 +38,27 @@ ELLIPSES = Family(
     "ellipses",
     "angles",
     ("H", "W"),
-    {"centers": "B K 2", "axes": "B K 2", "angles": "B K", "colors": "B K C", "opacity": "B K", "background": "B C"},
+    {
+        "centers": "B K 2",
+        "axes": "B K 2",
+        "angles": "B K",
+        "colors": "B K C",
+        "opacity": "B K",
+        "background": "B C",
+    },
 )
 ELLIPSOIDS = Family(
     "ellipsoids",
     "rotations",
     ("D", "H", "W"),
-    {"centers": "B K 3", "axes": "B K 3", "rotations": "B K 4", "colors": "B K C", "opacity": "B K", "background": "B C"},
+    {
+        "centers": "B K 3",
+        "axes": "B K 3",
+        "rotations": "B K 4",
+        "colors": "B K C",
+        "opacity": "B K",
+        "background": "B C",
+    },
 )
 
 
@@ -103,7 +117,9 @@ def check_cost(family: Family, batch: int, channels: int, size: tuple[int, ...],
     _checks.check_memory(f"size={tuple(size)} with {batch} images of {channels} channels", needed)
 
 
-def cpu_forward(family: Family, arrays: Mapping[str, Any], size: tuple[int, ...], look: Look) -> npt.NDArray[Any]:
+def cpu_forward(
+    family: Family, arrays: Mapping[str, Any], size: tuple[int, ...], look: Look
+) -> npt.NDArray[Any]:
     """Run the C++ forward pass on NumPy arrays of one dtype."""
     dtype = arrays["centers"].dtype
     check_cpu_dtype(dtype)
@@ -150,7 +166,8 @@ def _numpy_arrays(arrays: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     """NumPy views; plain Python numbers and sequences, and a scalar opacity, take the dtype of the arrays."""
     views = {name: _interop.numpy_view(array, name) for name, array in arrays.items()}
     dtype = next(
-        (v.dtype for n, v in views.items() if _interop.framework_of(arrays[n]) != "python"), np.dtype(np.float64)
+        (v.dtype for n, v in views.items() if _interop.framework_of(arrays[n]) != "python"),
+        np.dtype(np.float64),
     )
     for name in views:
         if _interop.framework_of(arrays[name]) == "python":
@@ -164,12 +181,12 @@ def _cupy_render(family: Family, arrays: Mapping[str, Any], size: tuple[int, ...
     """CuPy arrays go through the torch operator on the same device memory."""
     _backends.triton_kernels(family.name)
     import cupy
-    import torch
+    import torch.utils.dlpack
 
     from medkernels.render import _torch
 
     tensors = {
-        name: torch.from_dlpack(array) if _interop.framework_of(array) == "cupy" else array
+        name: torch.utils.dlpack.from_dlpack(array) if _interop.framework_of(array) == "cupy" else array
         for name, array in arrays.items()
     }
     return cupy.from_dlpack(_torch.render(family, tensors, size, look))

@@ -105,7 +105,9 @@ def _define(family: Family) -> Any:
         return colors.new_empty((colors.shape[0], colors.shape[2], *size))
 
     @torch.library.custom_op(
-        f"medkernels::{family.name}_backward", mutates_args=(), schema=_BACKWARD_SCHEMA.format(turn=family.turn)
+        f"medkernels::{family.name}_backward",
+        mutates_args=(),
+        schema=_BACKWARD_SCHEMA.format(turn=family.turn),
     )
     def backward(
         grad_image: Tensor,

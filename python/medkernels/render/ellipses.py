@@ -75,14 +75,14 @@ def ellipses(
 
     Notes
     -----
-    Cost is proportional to the pixels inside the cut-offs; memory is O(B H W C + B K), because opacities are
-    recomputed, not stored, in the backward pass. Results do not depend on the number of threads. Gradients are
-    exact for this definition except at the cut-off, where the profile jumps by about 0.25 % of `opacity`.
-    All arrays must have one dtype; plain Python numbers and lists take it.
+    Cost is proportional to the pixels inside the cut-offs; memory is O(B H W C + B K), because opacities
+    are recomputed, not stored, in the backward pass. Results do not depend on the number of threads.
+    Gradients are exact for this definition except at the cut-off, where the profile jumps by about 0.25 % of
+    `opacity`. All arrays must have one dtype; plain Python numbers and lists take it.
 
-    The primitives, their affine map and the blurry-disc profile follow "Autoassociative Learning of Structural
-    Representations for Modeling and Classification in Medical Imaging" (arXiv 2411.12070). The paper leaves the
-    profile and the composition rule open: both are choices made here.
+    The primitives, their affine map and the blurry-disc profile follow "Autoassociative Learning of
+    Structural Representations for Modeling and Classification in Medical Imaging" (arXiv 2411.12070). The
+    paper leaves the profile and the composition rule open: both are choices made here.
 
     Examples
     --------

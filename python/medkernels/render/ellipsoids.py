@@ -56,8 +56,8 @@ def ellipsoids(
 
     Notes
     -----
-    Cost is proportional to the voxels inside the cut-offs; memory is O(B D H W C + B K). Results do not depend
-    on the number of threads. "Autoassociative Learning of Structural Representations for Modeling and
+    Cost is proportional to the voxels inside the cut-offs; memory is O(B D H W C + B K). Results do not
+    depend on the number of threads. "Autoassociative Learning of Structural Representations for Modeling and
     Classification in Medical Imaging" (arXiv 2411.12070) names volumes as future work; this is the direct
     extension of its ellipses.
 
