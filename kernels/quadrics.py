@@ -137,8 +137,7 @@ def differentiate(scene: Scene, grad_image: torch.Tensor) -> tuple[torch.Tensor,
     total, device, dtype = batch * per_image, scene.colors.device, scene.dtype
     groups, group_channels = scene.groups
     width = (5 if len(scene.size) == 2 else 9) + 1 + group_channels
-    inputs = scene[:5]
-    gradients = tuple(torch.zeros_like(t) for t in inputs)
+    gradients = [torch.zeros_like(t, dtype=dtype) for t in scene[:5]]
     tiles = math.prod(scene.grid.tiles)
     shape = (batch, tiles, channels) if scene.flat else scene.background.shape
     fading = torch.empty(shape, dtype=dtype if scene.flat else scene.background.dtype, device=device)
@@ -165,6 +164,5 @@ def differentiate(scene: Scene, grad_image: torch.Tensor) -> tuple[torch.Tensor,
                 DIM=len(scene.size), CHANNELS=group_channels, BLOCK=PRIMITIVES_PER_PROGRAM,
                 num_warps=2, enable_fp_fusion=True,
             )  # fmt: skip
-    if scene.flat:
-        fading = fading.sum(dim=1).to(scene.background.dtype)
-    return (*gradients, fading)
+    gradients.append(fading.sum(dim=1) if scene.flat else fading)
+    return tuple(d.to(t.dtype) for d, t in zip(gradients, scene[:6], strict=True))
