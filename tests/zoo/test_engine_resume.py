@@ -151,7 +151,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         job(tmp_path / "cut", loss=act_at(8, lambda: os.kill(os.getpid(), number)))
     assert signal.getsignal(number) is before
     said = capsys.readouterr().err.strip()
-    assert said.startswith("Stopped after 1 epochs and 3 steps; saved to ")
+    assert said.startswith("Stopped in epoch 2 after 3 of 5 steps; saved to ")
     assert said.endswith("last.pt. Run the same command again to go on from there.")
     assert (last(tmp_path / "cut")["state"]["epoch"], last(tmp_path / "cut")["state"]["step"]) == (1, 3)
     resumed, _ = job(tmp_path / "cut")

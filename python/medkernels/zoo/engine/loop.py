@@ -118,20 +118,21 @@ def train(run: Run, interrupt: Interrupt) -> None:
     except _Stopped:
         run.state.seconds = time.monotonic() - begun
         save(run)
-    else:
-        if not interrupt.signal:
-            return
-    if run.fabric.global_rank == 0:
-        console.print(
-            f"Stopped after {run.state.epoch} epochs and {run.state.step} steps; saved to "
-            f"{checkpoint.last_path(run.folder)}. Run the same command again to go on from there.",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+        if run.fabric.global_rank == 0:
+            console.print(
+                f"Stopped in epoch {run.state.epoch + 1} after {run.state.step} of {run.train.plan.batches} "
+                f"steps; saved to {checkpoint.last_path(run.folder)}. "
+                "Run the same command again to go on from there.",
+                soft_wrap=True,
+                markup=False,
+                highlight=False,
+            )
+        if not interrupt.signal:  # another process was asked
+            raise KeyboardInterrupt from None
     if interrupt.signal == signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
-    raise KeyboardInterrupt
+    if interrupt.signal:
+        raise KeyboardInterrupt
 
 
 def save(run: Run) -> None:
