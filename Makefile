@@ -48,7 +48,7 @@ types: build ## mypy --strict on the package
 	$(BIN)/mypy
 
 docs: build ## the documentation, in site/
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 	@echo "site/index.html"
 
 wheel: build ## a repaired wheel in wheelhouse/, tried in fresh environments: NumPy alone, then with torch
@@ -58,8 +58,7 @@ sanitize: build ## the C++ tests once more under AddressSanitizer and UndefinedB
 	.ci/sanitize $(BIN)/python $(ARGS)
 
 gpu: ## on a machine with an NVIDIA GPU: build in place, GPU tests, compute-sanitizer, benchmarks
-	$(PYTHON) -m pip install --quiet --no-build-isolation --no-deps .
-	$(PYTHON) -m medkernels.benchmarks.gpu $(ARGS)
+	$(PYTHON) benchmarks/gpu.py $(ARGS)
 
 bench: build ## ours beside the peer libraries; ARGS="ellipses --peers"
 	$(BIN)/medkernels bench $(ARGS)
