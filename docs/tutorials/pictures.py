@@ -31,7 +31,7 @@ def main() -> None:
 
 def save(name: str, pictures: dict) -> None:
     """Pictures [1, 3, H, W] side by side under their names."""
-    figure, places = plt.subplots(1, len(pictures), figsize=(2.6 * len(pictures), 1.9), layout="constrained")
+    figure, places = plt.subplots(1, len(pictures), figsize=(2.6 * len(pictures), 1.8), layout="constrained")
     for place, (title, image) in zip(places, pictures.items(), strict=True):
         place.imshow(np.clip(image[0].transpose(1, 2, 0), 0, 1))
         place.set_title(title, fontsize=9)

@@ -21,15 +21,16 @@ def ellipses(
     tau: float = 0.15,
     opacity: Any = 0.995,
 ) -> Any:
-    r"""Draw soft ellipses over a background; differentiable in every array.
+    """Draw soft ellipses over a background; differentiable in every array.
 
     Pixel (row i, column j) is the point (x=j, y=i). With (dx, dy) the offset of a pixel from a centre,
     an ellipse with semi-axes (w, h) at angle phi has normalised radius
 
-    .. math:: \rho^2 = \left(\tfrac{\cos\varphi\,dx + \sin\varphi\,dy}{w}\right)^2 +
-              \left(\tfrac{-\sin\varphi\,dx + \cos\varphi\,dy}{h}\right)^2 + 10^{-6}
+    ::
 
-    and opacity :math:`\alpha = a\,R(\rho)`.
+        rho^2 = ((cos(phi) dx + sin(phi) dy) / w)^2 + ((-sin(phi) dx + cos(phi) dy) / h)^2 + 1e-6
+
+    and opacity alpha = a R(rho).
 
     Parameters
     ----------
