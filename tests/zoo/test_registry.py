@@ -56,6 +56,14 @@ def test_a_report_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_applying_a_system_loads_no_trainer() -> None:
+    code = (
+        "import sys; from medkernels.zoo.engine import HubSystem, fit; "
+        "assert not {'lightning_fabric', 'tensorboard'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_system_of_the_package_is_complete() -> None:
     for name in zoo.list_systems():
         info = zoo.system_info(name)

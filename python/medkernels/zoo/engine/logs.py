@@ -6,12 +6,15 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from medkernels.zoo.engine.files import replacing
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Row = dict[str, float]
 Show = Callable[[str, int], None]
@@ -40,7 +43,11 @@ class Events:
     """
 
     def __init__(self, folder: Path | None, first_step: int) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=first_step) if folder else None
+        self._writer: SummaryWriter | None = None
+        if folder:
+            from torch.utils.tensorboard import SummaryWriter  # half a second, for training only
+
+            self._writer = SummaryWriter(str(folder), purge_step=first_step)
 
     def add(self, values: Mapping[str, float], step: int) -> None:
         """Log values such as ``{"train/loss": 0.1}`` at a step."""

@@ -21,12 +21,10 @@ from medkernels.zoo.engine.checkpoint import NonFiniteError, TrainState
 from medkernels.zoo.engine.interrupt import Interrupt
 from medkernels.zoo.engine.logs import Events, Row, Show, console, progress_bar, write_csv
 from medkernels.zoo.engine.options import FitOptions
-from medkernels.zoo.engine.randomness import BatchPlan, kept_rng, rng_state, seed_all
+from medkernels.zoo.engine.randomness import VALID_STREAM, BatchPlan, kept_rng, rng_state, seed_all
 
 Loss = Callable[[Any, Any], Mapping[str, Tensor]]
 
-# Second word of the seeds, so that no two uses draw the same numbers.
-TRAIN_STREAM, VALID_STREAM = 1, 2
 # Steps between two single-step entries in the TensorBoard log.
 _LOG_EVERY = 10
 

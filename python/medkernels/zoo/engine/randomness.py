@@ -14,6 +14,9 @@ from torch.utils.data import Dataset, Sampler
 
 State = dict[str, Any]
 
+# Second word of the seeds, so that training and validation never draw the same numbers.
+TRAIN_STREAM, VALID_STREAM = 1, 2
+
 
 def rng_state(*, devices: bool = True) -> State:
     """State of the global generators of Python, NumPy and torch.

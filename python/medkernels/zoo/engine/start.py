@@ -21,9 +21,9 @@ from medkernels.zoo.engine import checkpoint
 from medkernels.zoo.engine.checkpoint import TrainState
 from medkernels.zoo.engine.files import write_text
 from medkernels.zoo.engine.logs import Events, write_csv
-from medkernels.zoo.engine.loop import TRAIN_STREAM, VALID_STREAM, Data, Loss, LossStep, Run
+from medkernels.zoo.engine.loop import Data, Loss, LossStep, Run
 from medkernels.zoo.engine.options import FitOptions
-from medkernels.zoo.engine.randomness import BatchPlan, SeededItems, set_rng_state
+from medkernels.zoo.engine.randomness import TRAIN_STREAM, VALID_STREAM, BatchPlan, SeededItems, set_rng_state
 
 
 def launch(options: FitOptions) -> Fabric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_model
 from torch import nn
@@ -16,11 +16,11 @@ from medkernels.zoo.engine import checkpoint
 from medkernels.zoo.engine.checkpoint import NonFiniteError
 from medkernels.zoo.engine.interrupt import noticed
 from medkernels.zoo.engine.logs import Row
-from medkernels.zoo.engine.loop import TRAIN_STREAM, Loss
-from medkernels.zoo.engine.loop import train as train_run
 from medkernels.zoo.engine.options import FitOptions
-from medkernels.zoo.engine.randomness import kept_rng, seed_all
-from medkernels.zoo.engine.start import launch, start
+from medkernels.zoo.engine.randomness import TRAIN_STREAM, kept_rng, seed_all
+
+if TYPE_CHECKING:
+    from medkernels.zoo.engine.loop import Loss
 
 __all__ = ["FitResult", "NonFiniteError", "fit"]
 
@@ -120,6 +120,10 @@ def fit(
     processes and also for a short last batch. Batch normalisation takes its statistics from each
     process's own part.
     """
+    # Lightning Fabric takes seconds to import, and a trained system is applied without it.
+    from medkernels.zoo.engine.loop import train as train_run
+    from medkernels.zoo.engine.start import launch, start
+
     folder = Path(run_dir)
     _check(module, train, valid, options, optimizer)
     fabric = launch(options)
