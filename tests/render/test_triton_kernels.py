@@ -151,6 +151,18 @@ def test_every_look(
 
 
 @interpreted
+@pytest.mark.parametrize("size", [(9, 20), (4, 5, 9)])
+def test_public_function_hands_over_to_the_kernels(
+    size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medkernels.render import _torch
+
+    monkeypatch.setattr(_torch, "_uses_triton", lambda family, tensor: True)
+    scene = random_scene(9, batch=1, count=3, size=size, axes=(1.0, 4.0), composition="over", tau=0.3)
+    check(scene, torch.float64, atol=1e-11, grad_tol=1e-9, function=scene.function)
+
+
+@interpreted
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_computes_in_float32(dtype: torch.dtype) -> None:
     scene = random_scene(2, batch=1, count=3, size=(16, 18), axes=(2.0, 5.0), composition="over")
