@@ -26,9 +26,8 @@ def ellipses(
     Pixel (row i, column j) is the point (x=j, y=i). With (dx, dy) the offset of a pixel from a centre,
     an ellipse with semi-axes (w, h) at angle phi has normalised radius
 
-    ::
-
-        rho^2 = ((cos(phi) dx + sin(phi) dy) / w)^2 + ((-sin(phi) dx + cos(phi) dy) / h)^2 + 1e-6
+        u = cos(phi) dx + sin(phi) dy,  v = -sin(phi) dx + cos(phi) dy
+        rho^2 = (u / w)^2 + (v / h)^2 + 1e-6
 
     and opacity alpha = a R(rho).
 
