@@ -12,7 +12,11 @@ import pytest
 from tests.test_packaging import public_ops
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["docs/index.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/tutorials").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "docs/index.md",
+    *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/tutorials").glob("*.md")),
+]
 MODULES = ["medkernels._backends", *(f"medkernels.{domain}.{op}" for domain, op in public_ops())]
 
 
