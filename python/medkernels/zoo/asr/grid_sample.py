@@ -80,7 +80,11 @@ def grid_sample_ellipses(
     for first in range(0, count, chunk):
         part = slice(first, first + chunk)
         maps = affine_maps(
-            centers[:, part].flatten(0, 1), axes[:, part].flatten(0, 1), angles[:, part].flatten(), size, reach
+            centers[:, part].flatten(0, 1),
+            axes[:, part].flatten(0, 1),
+            angles[:, part].flatten(),
+            size,
+            reach,
         )
         grid = F.affine_grid(maps, [len(maps), 1, *size], align_corners=False)
         discs = F.grid_sample(raster.expand(len(maps), -1, -1, -1), grid, align_corners=False)

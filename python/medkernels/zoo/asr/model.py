@@ -1,4 +1,4 @@
-"""The ASR network: an encoder, a modeler per scale, and the ellipse renderer; and the plain autoencoder beside it.
+"""The ASR network: an encoder, a modeler for each scale, and the ellipse renderer.
 
 Source: "Autoassociative Learning of Structural Representations for Modeling and Classification in Medical Imaging",
 arXiv 2411.12070. What the paper leaves open, and how it is settled here, stands in card.md.
@@ -11,98 +11,41 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medkernels.render import ellipses
+from medkernels.zoo.asr.encoder import WIDTHS, Encoder, cell_centers
 
-WIDTHS = (16, 32, 64, 96, 128)  # channels after the 1st, 2nd, ... halving; the last is kept from there on
 HIDDEN = 64  # hidden channels of a modeler
 SMALLEST = 0.1  # the least semi-axis, as a fraction of the spacing; the largest is one spacing
 HEAD_SCALE = 0.3  # the last layer of a modeler starts this much smaller, so that all ellipses start alike
 OPACITY = 0.995  # the renderer keeps 1 - alpha above zero
+INITIAL_FADE = 1.0  # logit of the opacity at the start, where the network chooses it
 CODE = 18  # channels of the baseline's code: mean and std over cells give 36 features, as many as ASR exports
 
 
 class Ellipses(NamedTuple):
-    """The primitives of one scale, or of all scales one after the other; lengths in pixels."""
+    """The ellipses of one scale, or of all scales one after the other; lengths in pixels."""
 
     centers: Tensor  # [B,K,2] (x, y)
     axes: Tensor  # [B,K,2] semi-axes (w, h)
-    angles: Tensor  # [B,K] from the x axis towards the y axis, radians
+    angles: Tensor  # [B,K] of w, from the x axis towards the y axis, radians
     colors: Tensor  # [B,K,C] in [0,1]
     opacity: Tensor  # [B,K]
 
 
+class Code(NamedTuple):
+    """What the modelers say before it is squashed into ellipses."""
+
+    scales: tuple[Tensor, ...]  # [B,6 and more,h_j,w_j], finest spacing first
+    background: Tensor  # [B,C]
+
+
 class Explanation(NamedTuple):
-    """What the network says about a batch of images."""
+    """An image as ellipses over a background colour."""
 
     scales: tuple[Ellipses, ...]  # finest spacing first
     background: Tensor  # [B,C] in [0,1]
-
-
-class ConvBlock(nn.Sequential):
-    """3x3 (or 3x3x3) convolution, ReLU, batch norm."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int = 1, dims: int = 2) -> None:
-        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
-        super().__init__(conv(inputs, outputs, 3, stride=stride, padding=1), nn.ReLU(), norm(outputs))
-
-
-class Encoder(nn.Module):
-    """Blocks that halve the image, with one latent tapped for each spacing; deeper latents see further.
-
-    Parameters
-    ----------
-    channels : channels of the image.
-    spacings : cell sizes in pixels, ascending. The latent of spacing r comes from the deepest level whose
-        stride does not exceed r, averaged onto the grid of ceil(size / r) cells.
-    blocks : convolution blocks at each level; more than one widens the view of a cell.
-    top_down : add to each latent what the next coarser one saw (1x1 convolution, upsampled).
-    dims : 2 for images, 3 for volumes.
-    """
-
-    def __init__(
-        self, channels: int, spacings: Sequence[int], *, blocks: int = 1, top_down: bool = False, dims: int = 2
-    ) -> None:
-        super().__init__()
-        self.spacings = tuple(spacings)
-        self.levels = nn.ModuleList()
-        self.widths: list[int] = []
-        stride, depth, width = 1, 0, channels
-        for spacing in self.spacings:
-            stages: list[nn.Module] = []
-            while 2 * stride <= spacing or not stages:
-                step = 2 if 2 * stride <= spacing else 1
-                wider = WIDTHS[min(depth, len(WIDTHS) - 1)]
-                stages.append(ConvBlock(width, wider, stride=step, dims=dims))
-                stages.extend(ConvBlock(wider, wider, dims=dims) for _ in range(blocks - 1))
-                stride, depth, width = stride * step, depth + 1, wider
-            self.levels.append(nn.Sequential(*stages))
-            self.widths.append(width)
-        conv = nn.Conv2d if dims == 2 else nn.Conv3d
-        pairs = zip(self.widths[1:], self.widths[:-1], strict=True) if top_down else ()
-        self.laterals = nn.ModuleList(conv(coarse, fine, 1) for coarse, fine in pairs)
-        self.pool = F.adaptive_avg_pool2d if dims == 2 else F.adaptive_avg_pool3d
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """image [B,C,*size] -> one latent [B,width_j,*ceil(size / r_j)] for each spacing."""
-        latents: list[Tensor] = []
-        x = image
-        for level in self.levels:
-            x = level(x)
-            latents.append(x)
-        for j in reversed(range(len(self.laterals))):
-            seen = F.interpolate(self.laterals[j](latents[j + 1]), size=latents[j].shape[2:], mode="nearest")
-            latents[j] = latents[j] + seen
-        grids = [tuple(-(-n // r) for n in image.shape[2:]) for r in self.spacings]
-        return [self.pool(latent, grid) for latent, grid in zip(latents, grids, strict=True)]
-
-
-def cell_centers(grid: Sequence[int], spacing: int, like: Tensor) -> Tensor:
-    """Centres (x, y[, z]) of a grid of cells [..., K, dims]; cell i spans pixels i*r .. (i+1)*r-1, row-major order."""
-    steps = [(torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) * spacing - 0.5 for n in grid]
-    return torch.stack([axis.reshape(-1) for axis in reversed(torch.meshgrid(*steps, indexing="ij"))], dim=-1)
 
 
 class Modeler(nn.Module):
@@ -110,61 +53,91 @@ class Modeler(nn.Module):
 
     Parameters
     ----------
-    inputs : channels of the latent.
-    spacing : distance r of the cells in pixels.
-    colors : channels of the image.
-    offsets : let the centre leave the cell centre by up to r/2 along each axis.
-    fading : let the network choose the opacity of each ellipse, so that it can leave one out.
-    initial : semi-axis at the start of training, as a fraction of the spacing.
+    inputs : int
+        Channels of the latent.
+    spacing : int
+        Distance r of the cells in pixels.
+    colors : int
+        Channels of the image.
+    offsets : bool
+        Let the centre leave the cell centre by up to r/2 along each axis.
+    fading : bool
+        Let the network choose the opacity of each ellipse, so that it can leave one out.
+    initial : (float, float)
+        Semi-axes at the start of training, as fractions of the spacing.
     """
 
     def __init__(
-        self, inputs: int, spacing: int, colors: int, *, offsets: bool, fading: bool, initial: float
+        self,
+        inputs: int,
+        spacing: int,
+        colors: int,
+        *,
+        offsets: bool,
+        fading: bool,
+        initial: tuple[float, float],
     ) -> None:
         super().__init__()
-        self.spacing, self.colors, self.offsets, self.fading = spacing, colors, offsets, fading
-        outputs = 3 + colors + 2 * offsets + fading
-        self.head = nn.Sequential(nn.Conv2d(inputs, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, outputs, 1))
-        shrink_head(self.head[2], sizes=slice(0, 2), initial=initial)
+        self.spacing = spacing
+        self.parts = [2, 1, colors, 2 * offsets, int(fading)]
+        self.head = nn.Sequential(
+            nn.Conv2d(inputs, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, sum(self.parts), 1)
+        )
+        last = self.head[2]
+        with torch.no_grad():
+            last.weight.mul_(HEAD_SCALE)
+            last.bias.zero_()
+            last.bias[:2] = torch.logit((torch.tensor(initial) - SMALLEST) / (1 - SMALLEST))
+            if fading:
+                last.bias[-1] = INITIAL_FADE
 
-    def forward(self, latent: Tensor) -> Ellipses:
-        """latent [B,inputs,h,w] -> K = h w ellipses an image, row by row."""
-        raw = self.head(latent).flatten(2).transpose(1, 2)
-        sizes, angle, color, shift, fade = raw.split([2, 1, self.colors, 2 * self.offsets, int(self.fading)], dim=-1)
-        centers = cell_centers(latent.shape[2:], self.spacing, raw).expand(raw.shape[0], -1, -1)
-        if self.offsets:
+    def forward(self, latent: Tensor) -> Tensor:
+        """latent [B,inputs,h,w] -> raw parameters [B,P,h,w]."""
+        raw: Tensor = self.head(latent)
+        return raw
+
+    def decode(self, raw: Tensor) -> Ellipses:
+        """Raw parameters [B,P,h,w] -> K = h w ellipses an image, row by row."""
+        cells = raw.flatten(2).transpose(1, 2)
+        sizes, angle, color, shift, fade = cells.split(self.parts, dim=-1)
+        centers = cell_centers(raw.shape[2:], self.spacing, raw).expand(len(raw), -1, -1)
+        if shift.shape[-1]:
             centers = centers + 0.5 * self.spacing * torch.tanh(shift)
-        opacity = OPACITY * torch.sigmoid(fade[..., 0]) if self.fading else torch.full_like(angle[..., 0], OPACITY)
+        visible = torch.sigmoid(fade) if fade.shape[-1] else torch.ones_like(angle)
         return Ellipses(
             centers=centers,
-            axes=self.spacing * (SMALLEST + (1.0 - SMALLEST) * torch.sigmoid(sizes)),
+            axes=self.spacing * (SMALLEST + (1 - SMALLEST) * torch.sigmoid(sizes)),
             angles=0.5 * math.pi * angle[..., 0],
             colors=torch.sigmoid(color),
-            opacity=opacity,
+            opacity=OPACITY * visible[..., 0],
         )
 
 
-def shrink_head(layer: nn.Conv2d | nn.Conv3d, *, sizes: slice, initial: float) -> None:
-    """Start all primitives nearly alike, with semi-axes at ``initial`` spacings."""
-    share = (initial - SMALLEST) / (1.0 - SMALLEST)
-    with torch.no_grad():
-        layer.weight.mul_(HEAD_SCALE)
-        layer.bias.zero_()
-        layer.bias[sizes] = math.log(share / (1.0 - share))
-
-
 class ASR(nn.Module):
-    """Autoencoder whose code is a list of ellipses: encoder, a modeler per scale, renderer.
+    """Autoencoder whose code is a list of ellipses.
 
     Parameters
     ----------
-    spacings : cell sizes in pixels of the scales, ascending.
-    channels : channels of the image.
-    composition : "union" (order-free) or "over" (painter's order, coarse scale first).
-    tau : softness of the ellipses' rims, as a fraction of their radius.
-    offsets, fading, initial : see Modeler.
-    blocks, top_down : see Encoder.
+    spacings : sequence of int
+        Cell sizes of the scales in pixels, ascending.
+    channels : int
+        Of the image.
+    composition : {"union", "over"}
+        "union" is free of order; "over" paints the coarsest scale first.
+    tau : float
+        Softness of the ellipses' rims, as a fraction of their radius.
+    offsets, fading, initial
+        See `Modeler`.
+    blocks, top_down
+        See `Encoder`.
+
+    Attributes
+    ----------
+    steps : Tensor
+        Training steps taken; part of the saved state, since losses may depend on it.
     """
+
+    steps: Tensor
 
     def __init__(
         self,
@@ -175,7 +148,7 @@ class ASR(nn.Module):
         tau: float = 0.15,
         offsets: bool = False,
         fading: bool = False,
-        initial: float = 0.55,
+        initial: tuple[float, float] = (0.55, 0.55),
         blocks: int = 1,
         top_down: bool = False,
     ) -> None:
@@ -187,33 +160,84 @@ class ASR(nn.Module):
             for width, spacing in zip(self.encoder.widths, spacings, strict=True)
         )
         self.background = nn.Linear(self.encoder.widths[-1], channels)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def explain(self, image: Tensor) -> Explanation:
-        """image [B,C,H,W] in [0,1] -> the ellipses of every scale and the background colour."""
+    def encode(self, image: Tensor) -> Code:
+        """image [B,C,H,W] in [0,1] -> raw parameters of every cell of every scale."""
         latents = self.encoder(image)
         scales = tuple(modeler(latent) for modeler, latent in zip(self.modelers, latents, strict=True))
-        return Explanation(scales, torch.sigmoid(self.background(latents[-1].mean(dim=(2, 3)))))
+        return Code(scales, self.background(latents[-1].mean(dim=(2, 3))))
 
-    def render(self, explanation: Explanation, size: tuple[int, int]) -> Tensor:
-        """The picture [B,C,H,W] of an explanation."""
-        every = stack_scales(explanation.scales)
+    def decode(self, code: Code) -> Explanation:
+        """Squash raw parameters into ellipses."""
+        scales = tuple(modeler.decode(raw) for modeler, raw in zip(self.modelers, code.scales, strict=True))
+        return Explanation(scales, torch.sigmoid(code.background))
+
+    def explain(self, image: Tensor) -> Explanation:
+        """image [B,C,H,W] in [0,1] -> its ellipses and its background colour."""
+        return self.decode(self.encode(image))
+
+    def render(self, explanation: Explanation, size: tuple[int, int], *, finest: int = 0) -> Tensor:
+        """The picture [B,C,H,W] of an explanation, without the scales finer than number ``finest``."""
+        if finest >= len(explanation.scales):
+            return explanation.background[:, :, None, None].expand(-1, -1, *size)
+        drawn = stack_scales(explanation.scales[finest:])
         return ellipses(
-            every.centers,
-            every.axes,
-            every.angles,
-            every.colors,
+            drawn.centers,
+            drawn.axes,
+            drawn.angles,
+            drawn.colors,
             explanation.background,
             size,
             composition=self.composition,
             tau=self.tau,
-            opacity=every.opacity,
+            opacity=drawn.opacity,
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Reconstruct a batch [B,C,H,W]."""
-        return self.render(self.explain(image), (image.shape[2], image.shape[3]))
+    def forward(self, image: Tensor) -> tuple[Tensor, Explanation]:
+        """image [B,C,H,W] -> its reconstruction [B,C,H,W], and the ellipses that make it."""
+        if self.training:
+            self.steps += 1
+        explanation = self.explain(image)
+        return self.render(explanation, (image.shape[2], image.shape[3])), explanation
 
 
 def stack_scales(scales: Sequence[Ellipses]) -> Ellipses:
     """All ellipses in painting order: the coarsest scale first."""
     return Ellipses(*(torch.cat(parts, dim=1) for parts in zip(*reversed(scales), strict=True)))
+
+
+class ConvAutoencoder(nn.Module):
+    """The baseline: the same encoder, a plain code, and a decoder of transposed convolutions.
+
+    Parameters
+    ----------
+    spacings, channels
+        As for `ASR`, so that the encoders are equal.
+    """
+
+    def __init__(self, spacings: Sequence[int] = (8, 16, 32), *, channels: int = 3) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels, spacings)
+        self.code = nn.Conv2d(self.encoder.widths[-1], CODE, 1)
+        stages: list[nn.Module] = []
+        width = CODE
+        for depth in reversed(range(int(math.log2(self.encoder.strides[-1])))):
+            thinner = WIDTHS[min(depth, len(WIDTHS) - 1)]
+            stages += [
+                nn.ConvTranspose2d(width, thinner, 4, stride=2, padding=1),
+                nn.ReLU(),
+                nn.BatchNorm2d(thinner),
+            ]
+            width = thinner
+        self.decoder = nn.Sequential(*stages, nn.Conv2d(width, channels, 3, padding=1), nn.Sigmoid())
+
+    def encode(self, image: Tensor) -> Tensor:
+        """image [B,C,H,W] -> code [B,CODE,h,w] of the deepest latent."""
+        code: Tensor = self.code(self.encoder.features(image)[-1])
+        return code
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstruct a batch [B,C,H,W]."""
+        picture: Tensor = self.decoder(self.encode(image))
+        return picture[..., : image.shape[2], : image.shape[3]]

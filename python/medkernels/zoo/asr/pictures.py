@@ -1,0 +1,143 @@
+"""Pictures for reports: which ellipses matter, their outlines over the image, the course of the error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.collections import EllipseCollection
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from medkernels.zoo.asr.model import ASR, Ellipses, Explanation
+
+SHOWN = 0.15  # least contrast of an ellipse that is drawn or listed
+OUTLINE = "#39e639"
+
+
+class Outlines(NamedTuple):
+    """Ellipses of one scale in image coordinates, as rows."""
+
+    centers: npt.NDArray[np.float64]  # [N,2] px
+    axes: npt.NDArray[np.float64]  # [N,2] px
+    angles: npt.NDArray[np.float64]  # [N] rad
+    colors: npt.NDArray[np.float64]  # [N,3]
+    contrast: npt.NDArray[np.float64]  # [N]
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Outlines:
+        """Those rows only."""
+        return Outlines(*(part[keep] for part in self))
+
+
+@torch.no_grad()
+def contrasts(model: ASR, explanation: Explanation, size: tuple[int, int]) -> list[Tensor]:
+    """How much each ellipse changes the picture: for each scale [B,K].
+
+    It is the opacity times the distance of the ellipse's colour from what the coarser scales and the background show
+    at its centre, in RGB of [0,1]. An ellipse whose centre lies outside the image counts as 0.
+    """
+    found = []
+    for number, scale in enumerate(explanation.scales):
+        beneath = model.render(explanation, size, finest=number + 1)
+        x, y = scale.centers.round().long().unbind(dim=-1)
+        inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
+        place = (y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1))[:, None].expand(
+            -1, scale.colors.shape[2], -1
+        )
+        under = beneath.flatten(2).gather(2, place).transpose(1, 2)
+        found.append(scale.opacity * (scale.colors - under).norm(dim=-1) * inside)
+    return found
+
+
+def outlines(
+    model: ASR,
+    explanation: Explanation,
+    size: tuple[int, int],
+    corners: Sequence[Sequence[int]] | npt.NDArray[Any],
+) -> list[Outlines]:
+    """For each scale the ellipses of all patches that reach the contrast `SHOWN`, strongest first.
+
+    Parameters
+    ----------
+    corners : for each patch of the batch its top and left in the image; (0, 0) gives patch coordinates.
+    """
+    found = []
+    shift = np.asarray(corners, np.float64)[:, None, ::-1]
+    for scale, contrast in zip(explanation.scales, contrasts(model, explanation, size), strict=True):
+        arrays = [part.detach().cpu().double().numpy() for part in (*scale[:4], contrast)]
+        arrays[0] = arrays[0] + shift
+        rows = Outlines(*(part.reshape(-1, *part.shape[2:]) for part in arrays))
+        order = np.argsort(-rows.contrast, kind="stable")
+        found.append(rows.where(order[rows.contrast[order] >= SHOWN]))
+    return found
+
+
+def draw_outlines(
+    image: npt.NDArray[Any],
+    rows: Outlines,
+    title: str = "",
+    *,
+    paint: Callable[[npt.NDArray[np.float64]], str] | None = None,
+    inches: float = 6.0,
+) -> Figure:
+    """Outlines over an image [H,W,3].
+
+    Parameters
+    ----------
+    paint : gives the outline's colour for an ellipse's colour; green for all if None.
+    """
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(inches, inches * height / width))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(image, interpolation="bicubic")
+    sizes, edges = 2 * rows.axes, [OUTLINE if paint is None else paint(color) for color in rows.colors]
+    axes.add_collection(
+        EllipseCollection(
+            sizes[:, 0],
+            sizes[:, 1],
+            np.degrees(rows.angles),
+            units="xy",
+            offsets=rows.centers,
+            offset_transform=axes.transData,
+            facecolors="none",
+            edgecolors=edges,
+            linewidths=1.1,
+        )
+    )
+    if title:
+        axes.set_title(title)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_axis_off()
+    return figure
+
+
+def draw_curves(
+    curves: dict[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str
+) -> Figure:
+    """Curves (x, y) by name, y on a logarithmic axis."""
+    figure = Figure(figsize=(6.5, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, (x, y) in curves.items():
+        axes.plot(x, y, label=name)
+    axes.set_yscale("log")
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    return figure
+
+
+def pick(explanation: Explanation, row: int) -> Explanation:
+    """The explanation of one image of a batch, as a batch of one."""
+    scales = tuple(Ellipses(*(part[row : row + 1] for part in scale)) for scale in explanation.scales)
+    return Explanation(scales, explanation.background[row : row + 1])
+
+
+def to_picture(image: Tensor) -> npt.NDArray[np.float32]:
+    """[3,H,W] -> [H,W,3] in [0,1]."""
+    picture: npt.NDArray[np.float32] = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+    return picture
