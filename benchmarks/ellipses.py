@@ -1,4 +1,4 @@
-"""`medkernels.render.ellipses` beside what torch offers: affine_grid with grid_sample, and the formula itself."""
+"""`medkernels.render.ellipses` beside torch: affine_grid with grid_sample, and the formula itself."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _inputs(batch: int, side: int, place: partial[tuple[Tensor, Tensor]], device
 
 
 def _grid(batch: int, side: int, random: torch.Generator, spacings: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """One ellipse at the middle of each cell of several grids, semi-axes from a tenth to all of the spacing."""
+    """One ellipse in the middle of each cell of several grids, semi-axes 0.1 to 1 of the spacing."""
     centers, axes = [], []
     for spacing in spacings:
         middle = torch.arange(side // spacing) * spacing + (spacing - 1) / 2
@@ -148,7 +148,7 @@ def _dense_alpha(inputs: Inputs, part: slice) -> Tensor:
 
 
 def _sampled_alpha(inputs: Inputs, part: slice) -> Tensor:
-    """Opacity of each pixel in each ellipse, read from a raster of the disc: the published renderer's steps."""
+    """Opacity of each pixel in each ellipse, read from a raster of the disc as the paper does."""
     centers, size = inputs["centers"][:, part].flatten(0, 1), inputs["size"]
     a = frames(inputs["axes"][:, part], inputs["angles"][:, part]).flatten(0, 1)
     half = torch.tensor([size[1], size[0]], device=centers.device) / 2

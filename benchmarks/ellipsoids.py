@@ -88,7 +88,7 @@ def _inputs(batch: int, side: int, place: partial[tuple[Tensor, Tensor]], device
 def _scattered(
     batch: int, side: int, random: torch.Generator, spacings: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    """As many ellipsoids as several grids have cells, anywhere; semi-axes from a tenth to all of the spacing."""
+    """As many ellipsoids as several grids have cells, anywhere; semi-axes 0.1 to 1 of the spacing."""
     spacing = torch.cat([torch.full(((side // r) ** 3,), float(r)) for r in spacings])[:, None]
     axes = spacing * (0.1 + 0.9 * torch.rand(batch, len(spacing), 3, generator=random))
     return torch.rand(axes.shape, generator=random) * (side - 1), axes

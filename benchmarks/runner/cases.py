@@ -66,7 +66,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class Target:
-    """Ours against one peer in one case: at least so many times faster, at most such a share of the memory."""
+    """Ours against a peer in a case: at least so many times faster, at most this share of its memory."""
 
     case: str
     direction: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ def describe(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
         "device": device,
+        "environment": {
+            name: os.environ[name] for name in sorted(os.environ) if name.startswith(("OMP_", "GOMP_"))
+        },
+        "busy": _busy(),
     }
     if device == "cuda":
         said["gpu"] = torch.cuda.get_device_name()
@@ -47,6 +52,14 @@ def ceilings(device: str) -> dict[str, float]:
         copy = _core.copy_bandwidth(COPY_MEGABYTES, COPY_REPEATS)
         fma = _core.fma_rate(FMA_SECONDS, False)
     return {"copy_bytes_per_s": float(copy), "fma_flop_per_s": float(fma)}
+
+
+def _busy() -> str:
+    """A warning if other programs keep the processors busy."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load < 0.5 * cores:
+        return ""
+    return f"The machine was busy at the start (load {load:.1f}, {cores} processors): do not trust the times."
 
 
 def _processor() -> str:

@@ -1,10 +1,10 @@
 """Peak memory of one run of one provider.
 
-On the CPU a helper process loads the libraries, runs nothing, and forks once for every measurement: so each starts
-with a fresh heap and no thread pools. The child makes the inputs, runs a tiny case once so that libraries and pools
-are ready, resets the kernel's high-water mark of resident memory, runs the case once, and reports the mark minus
-the resident memory before. That counts outputs and everything held on the way, whichever allocator it came from.
-On a GPU it is the peak of torch's allocator, which all providers draw from.
+On the CPU a helper process loads the libraries, runs nothing, and forks once for every measurement, so that
+each starts with a fresh heap and no thread pools. The child makes the inputs, runs a tiny case so that
+libraries and pools are ready, resets the kernel's high-water mark of resident memory, runs the case once, and
+reports the mark minus the resident memory before. That counts outputs and everything held on the way, whichever
+allocator it came from. On a GPU it is the peak of torch's allocator, which all providers draw from.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def peak_memory(
 ) -> list[int | None]:
     """Bytes that one run needs beyond its inputs, for each (case, provider, direction).
 
-    None where the system does not tell. A provider that takes the batch in parts is given one part: it holds no
-    more than that at a time.
+    None where the system does not tell. A provider that takes the batch in parts is given one part: it holds
+    no more than that at a time.
     """
     if device == "cuda":
         return [_on_gpu(*request) for request in requests]

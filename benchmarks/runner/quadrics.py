@@ -1,4 +1,4 @@
-"""What the renderers of ellipses and ellipsoids share: scenes, touched pixels, the least work, torch peers."""
+"""What the benchmarks of ellipses and ellipsoids share: touched pixels, the least work, torch peers."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ def touched(frames: Tensor, centers: Tensor, size: tuple[int, ...]) -> int:
 def least_work(inputs: Inputs, backward: bool, units: int) -> Work:
     """Operations and bytes of the union with sigmoid profile, counted from its formulas.
 
-    Forward, for each touched pixel, d dimensions, C channels: the offset d; A times it d (2d - 1); rho 2d + 1;
-    alpha 6 (1 - rho, / tau, exp, 1 +, 1 /, times opacity); the running product 2; the weight 1; the colours 2C.
-    Backward: alpha again; g.color 2C, dL/dalpha 7, dL/dcolor 2C, dL/dopacity 2, dL/drho 4, dL/dv 2d, then d
-    lengths 2d, the centre d (2d - 1) + d, the angles 3d (d - 1). Per pixel: 6 + 5C forward, 4 + 8C backward.
+    Forward, for each touched pixel, d dimensions, C channels: the offset d; A times it d (2d - 1);
+    rho 2d + 1; alpha 6 (1 - rho, / tau, exp, 1 +, 1 /, times opacity); the running product 2; the weight 1;
+    the colours 2C. Backward: alpha again; g.color 2C, dL/dalpha 7, dL/dcolor 2C, dL/dopacity 2, dL/drho 6,
+    dL/dv 2d, the semi-axes 2d, the centre d (2d - 1) + d, the angles 3d (d - 1). Per pixel: 6 + 5C forward,
+    4 + 8C backward.
     """
     centers, colors, background = inputs["centers"], inputs["colors"], inputs["background"]
     dims, channels = centers.shape[-1], colors.shape[-1]
@@ -67,7 +68,7 @@ def least_work(inputs: Inputs, backward: bool, units: int) -> Work:
 
 
 def held_per_unit(backward: bool, tensors: int) -> int:
-    """Bytes that a torch peer holds for each pixel of each primitive: `tensors` float32 values with autograd."""
+    """Bytes that a torch peer holds for each pixel of each primitive: with autograd, `tensors` float32."""
     return 4 * (tensors if backward else 6)
 
 

@@ -16,7 +16,7 @@ FLUSH_BYTES = 256 << 20  # several times the last-level cache of any GPU so far
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one run: median, quartiles, number of runs; `warm` is False if the only run was the first."""
+    """Seconds a run: median, quartiles, number of runs; not `warm` if the only run was the first."""
 
     median: float
     lower: float

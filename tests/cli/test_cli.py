@@ -119,7 +119,7 @@ def test_wrong_usage_is_one_line_and_status_2(
 
 def test_help_everywhere_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     systems = [f"zoo {name}" for name in ("list", "card", "fit", "evaluate", "predict", "demo")]
-    for command in ["info", "demo", *systems]:
+    for command in ["info", "demo", "bench", *systems]:
         status, out, err = run(capsys, f"{command} --help")
         assert (status, err) == (0, "")
         assert f"medkernels {command}" in out.partition("Examples:")[2]

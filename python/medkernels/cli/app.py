@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medkernels.cli import USAGE
+from medkernels.cli.bench import bench
 from medkernels.cli.info import show_info, version_line
 from medkernels.cli.output import error_line
 from medkernels.cli.zoo import make_demo, zoo
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(zoo, name="zoo")
+app.command()(bench)
 
 
 def run(words: list[str]) -> int:

@@ -1,0 +1,79 @@
+"""Rows as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medkernels.benchmarks.runner.cases import OURS
+
+Row = dict[str, Any]
+
+
+def seconds(value: float) -> str:
+    """A time with its unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A count with a decimal prefix."""
+    if value is None:
+        return "-"
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def table_rows(op: dict[str, Any]) -> list[Row]:
+    """All measurements of an op in the order they were made; `faster` is ours against the row's provider."""
+    ours = {(row["case"], row["direction"]): row for row in op["rows"] if row["provider"] == OURS}
+    return [_told(row, ours[row["case"], row["direction"]]) for row in op["rows"]]
+
+
+def target_rows(op: dict[str, Any]) -> list[Row]:
+    """The op's targets with what was measured."""
+    return [
+        {
+            "case": target["case"],
+            "direction": target["direction"],
+            "provider": target["provider"],
+            "faster": f"{target['faster']:g}x",
+            "measured_faster": f"{target['measured_faster']:.1f}x",
+            "memory_share": _part(target["memory_share"]),
+            "measured_share": _part(target["measured_share"]),
+            "met": target["met"],
+        }
+        for target in op["targets"]
+    ]
+
+
+def _told(row: Row, ours: Row) -> Row:
+    peer = row["provider"] != OURS
+    return {
+        "case": f"{row['case']}, {row['direction']}",
+        "provider": row["provider"],
+        "median": seconds(row["seconds_median"]),
+        "spread": f"{seconds(row['seconds_lower'])} - {seconds(row['seconds_upper'])}",
+        "runs": row["seconds_runs"],
+        "faster": f"{row['seconds_median'] / ours['seconds_median']:.1f}x" if peer else "",
+        "memory": amount(row.get("memory_bytes"), "B"),
+        "touched": amount(row["units"], ""),
+        "per touched": seconds(row["seconds_median"] / row["units"]) if row["units"] else "-",
+        "share of ceiling": f"{row['share_of_ceiling']:.1%} {row['bound']}",
+        "difference": f"{row['differences']['largest']:.1g}" if peer else "",
+        "note": _note(row),
+    }
+
+
+def _note(row: Row) -> str:
+    notes = [] if row["seconds_warm"] else ["one run, no warm-up"]
+    if row.get("items_at_once"):
+        notes.append(f"{row['items_at_once']} of the batch at a time")
+    return "; ".join(notes)
+
+
+def _part(share: float | None) -> str:
+    return "-" if share is None else f"1/{1 / share:.3g}"
