@@ -79,6 +79,7 @@ def test_sigkill_and_resume_is_bit_identical(tmp_path: Path) -> None:
     assert process.wait() == -signal.SIGKILL
     assert last(killed)["state"]["epoch"] < 6
 
+    (killed / "checkpoints/.last.pt.cut.tmp").touch()  # as a kill in the middle of a write leaves one
     resumed, result = job(killed, **changes)
     whole, expected = job(quiet, **changes)
     assert_same(weights(resumed), weights(whole))
@@ -86,6 +87,10 @@ def test_sigkill_and_resume_is_bit_identical(tmp_path: Path) -> None:
     assert comparable(result.history) == comparable(expected.history)
     with (killed / "metrics.csv").open() as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
+    assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == [
+        f"best-{result.best_epoch:04d}.safetensors",
+        "last.pt",
+    ]
     events = EventAccumulator(str(killed / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("valid/loss")] == [row["step"] for row in result.history]
 

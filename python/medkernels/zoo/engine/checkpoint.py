@@ -182,3 +182,5 @@ def _tidy(run_dir: Path, keep: set[int]) -> None:
     for path in (run_dir / "checkpoints").glob("best-*.safetensors"):
         if path not in kept:
             path.unlink()
+    for path in (run_dir / "checkpoints").glob(".*.tmp"):  # a kill in the middle of a write leaves one
+        path.unlink()
