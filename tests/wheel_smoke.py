@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,10 @@ def try_command() -> None:
 
 def main() -> int:
     """Run everything; any failure ends with a traceback."""
+    start = time.perf_counter()
     import medkernels
 
+    seconds = time.perf_counter() - start
     try_numpy()
     with_torch = importlib.util.find_spec("torch") is not None
     if with_torch:
@@ -121,6 +124,7 @@ def main() -> int:
     beside = f"torch {sys.modules['torch'].__version__}" if with_torch else "nothing else"
     python = sys.version.split()[0]
     print(f"medkernels {medkernels.__version__} works on Python {python} with NumPy {numpy} and {beside}")
+    print(f"import medkernels: {1e3 * seconds:.0f} ms beyond NumPy")
     return 0
 
 
