@@ -48,6 +48,19 @@ TENSORS = {
     "grad_background",
 }
 COMPUTED = {"frames", "rows", "values", "d_centers", "d_axes", "d_turns", "d_colors", "d_opacity"}
+# Integers that equal 1 become constants at launch: those of one flat grey image, a smallest case.
+ONES = (
+    "channels",
+    "depth",
+    "tiles_x",
+    "tiles_y",
+    "tiles_z",
+    "background_b",
+    "background_c",
+    "groups",
+    "total",
+    "per_image",
+)
 FLOATS = {"reach", "reach_squared", "reach_squared_rest", "sharpness", "sharpness_rest"}
 
 
@@ -74,7 +87,10 @@ def compile_kernel(
     warps: int,
     capability: int,
     dtype: str = "fp32",
+    smallest: bool = False,
 ) -> dict[str, int | str]:
+    if smallest:
+        choices = choices | {name: 1 for name in ONES if name in kernel.arg_names}
     types = signature(kernel, choices, dtype)
     # What the launcher finds out about torch tensors: their memory starts at a multiple of 16 bytes.
     aligned = {(i,): [["tt.divisibility", 16]] for i, t in enumerate(types.values()) if t.startswith("*")}
@@ -118,10 +134,14 @@ def main(capability: int, dtypes: list[str]) -> None:
             (quadric_pixels_backward.render_backward, {**look, "FLAT": channels > 2}, 1),
             (quadric_frames.chain_rule, {"DIM": dim, "CHANNELS": channels, "BLOCK": 64}, 2),
         ):
-            results.append(compile_kernel(kernel, choices, warps, capability, dtype))
-    results.append(compile_kernel(quadric_tiles.emit, {"STEP": 32}, 1, capability))
-    results.append(compile_kernel(quadric_tiles.sum_slots, {"STEP": 32, "COLUMNS": 16}, 1, capability))
-    results.append(compile_kernel(quadric_checks.flag_not_finite, {"BLOCK": 4096}, 4, capability))
+            results.append(compile_kernel(kernel, choices, warps, capability, dtype, smallest=channels == 1))
+    for smallest in (False, True):
+        for kernel, choices, warps in (
+            (quadric_tiles.emit, {"STEP": 32}, 1),
+            (quadric_tiles.sum_slots, {"STEP": 32, "COLUMNS": 16}, 1),
+            (quadric_checks.flag_not_finite, {"BLOCK": 4096}, 4),
+        ):
+            results.append(compile_kernel(kernel, choices, warps, capability, smallest=smallest))
     print(json.dumps(results))
 
 

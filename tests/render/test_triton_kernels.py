@@ -275,7 +275,7 @@ def test_kernels_compile_without_a_gpu(capability: int, dtypes: tuple[str, ...])
     )
     assert done.returncode == 0, done.stderr
     kernels = json.loads(done.stdout)
-    assert len(kernels) == 3 + 4 * (2 if dtypes == ("fp32",) else 4)
+    assert len(kernels) == 6 + 4 * (2 if dtypes == ("fp32",) else 4)
     for used in kernels:
         assert used["bytes"] > 0
         if used["kernel"].startswith("render") and used["dtype"] != "fp64":
