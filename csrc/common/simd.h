@@ -67,6 +67,7 @@ struct Vector {
   using Real = typename VectorTypes<T, Lanes>::Real;
   using Int = typename VectorTypes<T, Lanes>::Int;
   using F = Format<T>;
+  using Double = Vector<double, int(Lanes * sizeof(T) / sizeof(double))>;  // same width
   static constexpr int lanes = Lanes;
 
   [[gnu::always_inline]] static inline Real load(const T* from) {
@@ -95,13 +96,25 @@ struct Vector {
     return raised < hi ? raised : hi;
   }
 
+  // Adds halves until two lanes are left.
   [[gnu::always_inline]] static inline T sum(const Real& value) {
-    T total = 0;
-    for (int i = 0; i < Lanes; ++i) total += value[i];
-    return total;
+    if constexpr (Lanes == 2) {
+      return value[0] + value[1];
+    } else {
+      using Half = Vector<T, Lanes / 2>;
+      typename Half::Real halves[2];
+      std::memcpy(halves, &value, sizeof(value));
+      return Half::sum(halves[0] + halves[1]);
+    }
   }
 
-  // 1/sqrt(x) for normal positive x: integer seed, then Newton steps to full precision.
+  // The integer nearest to x, for |x| < 2^22 (float) or 2^51 (double).
+  [[gnu::always_inline]] static inline Int round(const Real& x) {
+    const Real shifted = x + F::round_magic;
+    return reinterpret_cast<const Int&>(shifted) - std::bit_cast<typename F::Int>(F::round_magic);
+  }
+
+  // 1/sqrt(x) for normal positive x (something finite for x = 0): integer seed, then Newton steps to full precision.
   [[gnu::always_inline]] static inline Real rsqrt(const Real& x) {
     Int bits = F::rsqrt_seed - (reinterpret_cast<const Int&>(x) >> 1);
     Real y = reinterpret_cast<const Real&>(bits);
