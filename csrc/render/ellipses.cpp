@@ -41,7 +41,6 @@ void draw_ellipses(const Ellipses<T>& in, std::span<T> image) {
 template <class T>
 void differentiate_ellipses(const Ellipses<T>& in, std::span<const T> grad_image, const EllipsesGradient<T>& out) {
   const Scene<T> scene = scene_of(in);
-  check_finite(grad_image, "the gradient of the image");
   std::vector<Moments> moments(scene.quadrics.size());
   differentiate(scene, grad_image, std::span(moments), out.colors, out.opacity, out.background);
   for (size_t n = 0; n < moments.size(); ++n) {

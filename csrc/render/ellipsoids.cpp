@@ -101,7 +101,6 @@ template <class T>
 void differentiate_ellipsoids(const Ellipsoids<T>& in, std::span<const T> grad_volume,
                               const EllipsoidsGradient<T>& out) {
   const Scene<T> scene = scene_of(in);
-  check_finite(grad_volume, "the gradient of the volume");
   std::vector<Moments> moments(scene.quadrics.size());
   differentiate(scene, grad_volume, std::span(moments), out.colors, out.opacity, out.background);
   for (size_t n = 0; n < moments.size(); ++n) {
