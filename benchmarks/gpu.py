@@ -5,8 +5,8 @@
 It needs no network and no virtual environment: PyTorch, Triton, nvcc, CMake, ninja, pybind11 and
 scikit-build-core must be there. Every step is a process with its own time limit; one that fails does not stop
 the others. Results go to benchmarks/results/<gpu>.json after every step, logs to build/gpu/. Called again,
-it goes on with the steps that have not passed for these sources. Status: 0 all passed, 1 a step failed or there
-is no GPU, 3 time ran out.
+it goes on with the steps that have not passed for these sources. Status: 0 all passed, 1 a step failed or
+there is no GPU, 3 time ran out.
 """
 
 from __future__ import annotations

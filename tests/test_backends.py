@@ -115,9 +115,9 @@ def test_memory_is_checked_before_allocating() -> None:
     available = _backends.available_memory()
     assert available is not None
     assert available > 0
-    _checks.check_memory("size", available // 2)
+    _checks.check_memory("size", available // 2, available)
     with pytest.raises(ValueError, match=r"size is too large: it needs about .* GiB"):
-        _checks.check_memory("size", available * 2)
+        _checks.check_memory("size", available * 2, available)
 
 
 def test_missing_triton_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 On the CPU a helper process loads the libraries, runs nothing, and forks once for every measurement, so that
 each starts with a fresh heap and no thread pools. The child makes the inputs, runs a tiny case so that
 libraries and pools are ready, resets the kernel's high-water mark of resident memory, runs the case once, and
-reports the mark minus the resident memory before. That counts outputs and everything held on the way, whichever
-allocator it came from. On a GPU it is the peak of torch's allocator, which all providers draw from.
+reports the mark minus the resident memory before. That counts outputs and everything held on the way,
+whichever allocator it came from. On a GPU it is the peak of torch's allocator, which all providers draw from.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from medkernels.benchmarks.runner.cases import BOTH, Case, Inputs, Provider, ite
 
 from medkernels import set_num_threads
 
+BLOCK_BYTES = 16 << 10
 TIME_LIMIT = 600  # seconds for all measurements of an op
 Request = tuple[Case, Provider, str]
 
@@ -43,6 +44,8 @@ def peak_memory(
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
+        # Larger blocks come from the system and go back to it: the tiny case leaves nothing to be used again.
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES)},
     )
     if done.returncode != 0:
         raise RuntimeError(f"measuring the memory of {op} failed: {done.stderr.strip()[-300:]}")

@@ -8,6 +8,8 @@ from medkernels.benchmarks.runner.cases import OURS
 
 Row = dict[str, Any]
 
+ON_SCREEN = ("case", "provider", "median", "spread", "faster", "memory", "share of ceiling", "note")
+
 
 def seconds(value: float) -> str:
     """A time with its unit."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from medkernels._backends import available_memory
-
 #: Kernels count elements in 64-bit and primitives in 32-bit integers.
 MAX_INDEX = 2**31 - 1
 
@@ -57,15 +55,16 @@ def check_size(name: str, size: Any, dims: Sequence[str]) -> tuple[int, ...]:
     return tuple(size)
 
 
-def check_memory(name: str, needed: int) -> None:
+def check_memory(name: str, needed: int, available: int | None) -> None:
     """Refuse work that cannot fit, before anything is allocated.
+
+    `available` is in bytes; None where the system does not tell.
 
     Raises
     ------
     ValueError
-        If `needed` bytes exceed what the machine has left.
+        If `needed` bytes exceed what is available.
     """
-    available = available_memory()
     if available is not None and needed > available:
         gib = 1024.0**3
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,19 @@ def test_unknown_names_get_a_suggestion(function: object, toy: type) -> None:
 
 
 def test_unknown_options_get_a_suggestion(toy: type) -> None:
+    with pytest.raises(TypeError, match="system 'toy_system' has no option 'widht'; did you mean 'width'"):
+        zoo.create("toy_system", widht=3)
+
+
+def test_options_of_a_system_with_mixins_are_checked(toy: type) -> None:
+    from medkernels.zoo.engine import HubSystem
+
+    class Mixed(HubSystem, toy):  # type: ignore[misc, valid-type]
+        def __init__(self, width: int = 3) -> None:
+            self.width = width
+
+    zoo._REGISTERED["toy_system"] = replace(zoo.system_info("toy_system"), system=Mixed)
+    assert zoo.create("toy_system", width=5).width == 5
     with pytest.raises(TypeError, match="system 'toy_system' has no option 'widht'; did you mean 'width'"):
         zoo.create("toy_system", widht=3)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from medkernels import benchmarks
@@ -99,7 +100,8 @@ def _show(result: dict[str, Any]) -> None:
         top = op["ceilings"]
         copy = tables.amount(top["copy_bytes_per_s"], "B/s")
         fma = tables.amount(top["fma_flop_per_s"], "flop/s")
-        _table(f"{name}: copy ceiling {copy}, multiply-add ceiling {fma}", tables.table_rows(op))
+        rows = [{column: row[column] for column in tables.ON_SCREEN} for row in tables.table_rows(op)]
+        _table(f"{name}: copy ceiling {copy}, multiply-add ceiling {fma}", rows)
         if op["targets"]:
             _table(f"{name}: targets", tables.target_rows(op))
 
@@ -111,5 +113,6 @@ def _table(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console = Console()
-    # In a file or a pipe a line is as long as it needs to be.
-    console.print(table, width=None if console.is_terminal else 240)
+    if not console.is_terminal:  # in a file or a pipe a line is as long as it needs to be
+        console = Console(width=Measurement.get(console, console.options.update(width=1000), table).maximum)
+    console.print(table)

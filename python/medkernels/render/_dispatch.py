@@ -111,10 +111,11 @@ def check_cpu_dtype(dtype: Any) -> None:
         raise TypeError(f"on the CPU arrays must be float32 or float64, not {name}")
 
 
-def check_cost(family: Family, batch: int, channels: int, size: tuple[int, ...], itemsize: int) -> None:
-    """Refuse images that do not fit in memory."""
+def check_cost(colors: Any, size: tuple[int, ...], itemsize: int, available: int | None) -> None:
+    """Refuse images that do not fit in the `available` bytes."""
+    batch, _, channels = colors.shape
     needed = batch * channels * math.prod(size) * itemsize
-    _checks.check_memory(f"size={tuple(size)} with {batch} images of {channels} channels", needed)
+    _checks.check_memory(f"size={tuple(size)} with {batch} images of {channels} channels", needed, available)
 
 
 def cpu_forward(
@@ -123,8 +124,7 @@ def cpu_forward(
     """Run the C++ forward pass on NumPy arrays of one dtype."""
     dtype = arrays["centers"].dtype
     check_cpu_dtype(dtype)
-    batch, channels = arrays["colors"].shape[0], arrays["colors"].shape[2]
-    check_cost(family, batch, channels, size, dtype.itemsize)
+    check_cost(arrays["colors"], size, dtype.itemsize, _backends.available_memory())
     inputs = [_interop.kernel_array(arrays[name], dtype.newbyteorder("=")) for name in family.array_names]
     image: npt.NDArray[Any] = getattr(_core.render, family.name)(*inputs, *size, *look)
     return image

@@ -69,6 +69,12 @@ def _uses_triton(family: Family, tensor: Tensor) -> bool:
     return False
 
 
+def _device_memory(device: torch.device) -> int:
+    """Bytes that torch can still allocate on a GPU: free ones, and those its allocator holds unused."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+
 def _define(family: Family) -> Any:
     """Register the forward and backward operators of one op and tie them together."""
 
@@ -90,7 +96,7 @@ def _define(family: Family) -> Any:
         tensors = (centers, axes, turn, colors, opacity, background)
         look = Look(composition, profile, tau)
         if _uses_triton(family, centers):
-            check_cost(family, colors.shape[0], colors.shape[2], tuple(size), centers.element_size())
+            check_cost(colors, tuple(size), centers.element_size(), _device_memory(centers.device))
             kernels = _backends.triton_kernels(family.name)
             image: Tensor = getattr(kernels, f"{family.name}_forward")(*tensors, tuple(size), *look)
             return image

@@ -204,7 +204,8 @@ def create(name: str, **config: Any) -> System:
         If the system has no option of that name.
     """
     cls = system_class(name)
-    options = inspect.signature(cls).parameters
+    # Of __init__, not of the class: mix-ins that define __new__ hide the arguments from some Pythons.
+    options = inspect.signature(cls.__init__).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in options.values())
     for key in config:
         if key not in options and not takes_any:
