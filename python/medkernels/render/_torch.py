@@ -69,8 +69,10 @@ def _uses_triton(family: Family, tensor: Tensor) -> bool:
     return False
 
 
-def _device_memory(device: torch.device) -> int:
-    """Bytes that torch can still allocate on a GPU: free ones, and those its allocator holds unused."""
+def _device_memory(device: torch.device) -> int | None:
+    """Bytes that torch can still allocate; on a GPU the free ones and those its allocator holds unused."""
+    if device.type != "cuda":
+        return _backends.available_memory()
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + unused
 
