@@ -99,7 +99,7 @@ class Modeler(nn.Module):
     def decode(self, raw: Tensor) -> Ellipses:
         """Raw parameters [B,P,h,w] -> K = h w ellipses an image, row by row."""
         cells = raw.flatten(2).transpose(1, 2)
-        sizes, angle, color, shift, fade = cells.split(self.parts, dim=-1)
+        sizes, angle, color, shift, fade = torch.split(cells, self.parts, dim=-1)
         centers = cell_centers(raw.shape[2:], self.spacing, raw).expand(len(raw), -1, -1)
         if shift.shape[-1]:
             centers = centers + 0.5 * self.spacing * torch.tanh(shift)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class Outlines(NamedTuple):
     colors: npt.NDArray[np.float64]  # [N,3]
     contrast: npt.NDArray[np.float64]  # [N]
 
-    def where(self, keep: npt.NDArray[np.bool_]) -> Outlines:
+    def where(self, keep: npt.NDArray[Any]) -> Outlines:
         """Those rows only."""
         return Outlines(*(part[keep] for part in self))
 
@@ -116,7 +116,7 @@ def draw_outlines(
 
 
 def draw_curves(
-    curves: dict[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str
 ) -> Figure:
     """Curves (x, y) by name, y on a logarithmic axis."""
     figure = Figure(figsize=(6.5, 3.2), layout="constrained")
@@ -141,3 +141,18 @@ def to_picture(image: Tensor) -> npt.NDArray[np.float32]:
     """[3,H,W] -> [H,W,3] in [0,1]."""
     picture: npt.NDArray[np.float32] = image.detach().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
     return picture
+
+
+def draw_slices(volumes: Mapping[str, npt.NDArray[Any]], places: Sequence[int]) -> Figure:
+    """Slices [H,W] of volumes [D,H,W] in [0,1], a row a volume."""
+    figure = Figure(figsize=(1.5 * len(places) + 1, 1.55 * len(volumes)), layout="constrained")
+    grid = figure.subplots(len(volumes), len(places), squeeze=False)
+    for row, (name, volume) in zip(grid, volumes.items(), strict=True):
+        for axes, place in zip(row, places, strict=True):
+            axes.imshow(volume[place], cmap="gray", vmin=0, vmax=1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_ylabel(name)
+    for axes, place in zip(grid[0], places, strict=True):
+        axes.set_title(f"z = {place}", fontsize=9)
+    return figure

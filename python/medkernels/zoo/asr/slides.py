@@ -109,6 +109,8 @@ def open_slide(path: Path) -> Iterator[Slide]:
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         with tifffile.TiffFile(path) as file:
+            if not file.series:
+                raise ValueError("no image in it; the file is damaged")
             series = max(file.series, key=lambda one: one.size)
             with series.aszarr(level=0) as store:
                 yield _tiff_region(zarr.open(store, mode="r"), series.levels[0].axes, series.keyframe)

@@ -348,7 +348,7 @@ class ASRSystem(HubSystem):
         """
         from medkernels.zoo.asr.demo import run_demo
 
-        return run_demo(Path(out_dir))
+        return run_demo(Path(out_dir), self)
 
     def explain(self, images: Tensor, refine_steps: int | None = None) -> Explanation:
         """Ellipses of images [B,3,H,W] in [0,1]; refined by so many steps, ``self.refine_steps`` if None."""
