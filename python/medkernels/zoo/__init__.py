@@ -131,7 +131,7 @@ def card(name: str) -> str:
     """
     _check_name(name)
     folder = _FOLDER / name
-    if not (folder / "system.py").is_file():
+    if not (folder / "card.md").is_file():
         folder = Path(inspect.getfile(_REGISTERED[name].system)).parent
     return (folder / "card.md").read_text(encoding="utf-8")
 

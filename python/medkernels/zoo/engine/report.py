@@ -46,7 +46,7 @@ class Report:
     Examples
     --------
     >>> report = Report("Ellipses on tissue")
-    >>> report.section("Result", "The **error** halves in ten epochs.").metrics({"error": 0.0123})
+    >>> _ = report.section("Result", "The **error** halves in ten epochs.").metrics({"error": 0.0123})
     >>> path = report.save("report.html")  # doctest: +SKIP
     """
 
