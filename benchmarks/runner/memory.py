@@ -4,7 +4,8 @@ On the CPU a helper process loads the libraries, runs nothing, and forks once fo
 each starts with a fresh heap and no thread pools. The child makes the inputs, runs a tiny case so that
 libraries and pools are ready, resets the kernel's high-water mark of resident memory, runs the case once, and
 reports the mark minus the resident memory before. That counts outputs and everything held on the way,
-whichever allocator it came from. On a GPU it is the peak of torch's allocator, which all providers draw from.
+whichever allocator it came from, to within the 0.3 MB or so by which the kernel's counters may lag. On a GPU
+it is the peak of torch's allocator, which all providers draw from.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _growth(
     del outputs
     if marked is None or before is None or after is None or after <= marked:
         return None
-    return after - before
+    return max(0, after - before)
 
 
 def _in_child(op: str, sizes: str, threads: int, names: Sequence[str]) -> int | None:

@@ -12,6 +12,7 @@ import jinja2
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from medkernels.benchmarks.runner.cases import BOTH, FORWARD, OURS
 from medkernels.benchmarks.runner.files import write_whole
 from medkernels.benchmarks.runner.tables import amount, table_rows, target_rows
@@ -52,8 +53,8 @@ def _op(name: str, op: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "title": op["title"],
-        "copy": amount(op["ceilings"]["copy_bytes_per_s"], "B/s"),
-        "fma": amount(op["ceilings"]["fma_flop_per_s"], "flop/s"),
+        "copy_rate": amount(op["ceilings"]["copy_bytes_per_s"], "B/s"),
+        "fma_rate": amount(op["ceilings"]["fma_flop_per_s"], "flop/s"),
         "targets": target_rows(op),
         "figures": list(_figures(op)),
         "columns": list(rows[0]),
@@ -70,7 +71,7 @@ def _figures(op: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 "svg": _bars(compared, providers, "seconds_median", "median time, s"),
                 "caption": "Time (log scale).",
             }
-            if all(row["memory_bytes"] for row in compared):
+            if all(row["memory_bytes"] is not None for row in compared):
                 svg = _bars(compared, providers, "memory_bytes", "peak memory, bytes")
                 yield {"svg": svg, "caption": "Peak memory beyond the inputs (log scale)."}
         curves = list(dict.fromkeys(row["curve"] for row in op["rows"] if row["curve"]))
@@ -112,6 +113,8 @@ def _growth(rows: list[dict[str, Any]], key: str, label: str, *, joined: bool = 
         x, y = [p[0] for p in points], [p[1] for p in points]
         axes.plot(x, y, "o-" if joined else "o", ms=4, label=direction, color=PALETTE[i])
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="median time, s")
+    for axis in (axes.xaxis, axes.yaxis):  # between the decades there is no room for numbers
+        axis.set_minor_formatter(NullFormatter())
     axes.legend()
     return _svg(figure)
 

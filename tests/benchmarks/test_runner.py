@@ -144,6 +144,7 @@ def test_small_run_writes_json_and_page(tmp_path: Path, capsys: pytest.CaptureFi
     text = (tmp_path / "index.html").read_text()
     assert text.count("<svg") == sum(len(list(page._figures(op))) for op in result["ops"].values())
     assert page.INK not in text
+    assert all(word in text for word in ("B/s, multiply-add", "flop/s", "torch dense", "Peak memory"))
     assert "http" not in text.replace("http://www.w3.org", "")
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "index.html"}
 

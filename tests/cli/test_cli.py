@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ pytest.importorskip("rich")
 FIT = "zoo fit toy --data data --run-dir run"
 
 
+@dataclass
+class Fitted:
+    """What a system returns that saves itself."""
+
+    model: Path
+    rank: int
+
+
 class Toy:
     """A system that remembers how it was used."""
 
@@ -29,16 +38,19 @@ class Toy:
     def __init__(self, width: int = 4, kind: str = "round") -> None:
         self.log.append(("init", width, kind))
 
-    def fit(self, data: Any, run_dir: Any, **options: Any) -> dict[str, Any]:
+    def fit(self, data: Any, run_dir: Any, **options: Any) -> Any:
         if options.get("seed") == 13:
             raise KeyboardInterrupt
         if options.get("seed") == 14:
             raise AttributeError("a mistake of ours")
         self.log.append(("fit", data, run_dir, options))
+        if options.get("seed") == 12:
+            return Fitted(model=Path("own"), rank=options.get("devices", 1) - 1)
         return {"loss": 0.25, "history": [{"epoch": 1}], "weights": np.zeros(3)}
 
-    def predict(self, inputs: Any) -> dict[str, Any]:
+    def predict(self, inputs: Any, out_dir: Any = None) -> dict[str, Any]:
         return {
+            "files": [f"{Path(out_dir).name}.csv"],
             "label": ["a", "b"],
             "scales": (np.arange(6.0).reshape(2, 3), np.float32(2.5)),
             "bad": float("nan"),
@@ -154,6 +166,15 @@ def test_fit_hands_each_option_to_its_place(toy: list[Any], capsys: pytest.Captu
     assert "result.loss" in run(capsys, line)[1]
 
 
+def test_fit_saves_once_and_only_the_first_process_speaks(
+    toy: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, f"{FIT} --seed 12 --json")
+    assert (status, json.loads(out)["model"]) == (0, "own")
+    assert run(capsys, f"{FIT} --seed 12 --devices 2 --json") == (0, "", "")
+    assert [entry[0] for entry in toy] == ["init", "fit", "init", "fit"]
+
+
 def test_evaluate(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "zoo evaluate toy --model m --data data --json")
     assert (status, json.loads(out)) == (0, {"f1": 0.5})
@@ -164,7 +185,7 @@ def test_evaluate(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
 def test_predict_writes_values_and_arrays(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, "zoo predict toy --model m --data data --out out --json")
     assert status == 0
-    assert json.loads(out)["files"] == ["out/predictions.json", "out/predictions.npz"]
+    assert json.loads(out)["files"] == ["out/predictions.json", "out/predictions.npz", "out/out.csv"]
     told = json.loads(Path("out/predictions.json").read_text())
     array, number = told["scales"]
     assert (told["label"], told["bad"], number) == (["a", "b"], None, 2.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,10 +151,12 @@ def fit(
     config, options = split_settings(systems.system_class(name), flags, settings or [])
     system = systems.create(name, **config)
     result = system.fit(data, run_dir, **options)
-    model = run_dir / "model"
     if getattr(result, "rank", 0) != 0:
         return
-    system.save_pretrained(model)
+    model = getattr(result, "model", None)
+    if model is None:  # a system that does not save itself
+        model = run_dir / "model"
+        system.save_pretrained(model)
     told = {"system": name, "run_dir": str(run_dir), "model": str(model), "result": summary(result)}
     _show(f"{name}: trained", told, as_json=as_json)
 
@@ -188,8 +191,12 @@ def predict(
       medkernels zoo predict asr --model runs/a/model --data new/ --out out/
       medkernels zoo predict asr --model you/asr-thyroid --data new/
     """
-    result = systems.system_class(name).from_pretrained(model).predict(data)
+    system = systems.system_class(name).from_pretrained(model)
+    # Some systems also write tables and pictures of their own.
+    own = {"out_dir": out} if "out_dir" in inspect.signature(system.predict).parameters else {}
+    result = system.predict(data, **own)
     written = [str(path) for path in save_result(result, out)]
+    written += [str(out / file) for file in result.get("files", ())] if own else []
     if as_json:
         print_json({"system": name, "files": written})
     else:
