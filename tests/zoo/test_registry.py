@@ -31,6 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A zoo folder with systems that are written by the test."""
     monkeypatch.setattr(zoo, "_FOLDER", tmp_path)
     monkeypatch.setattr(zoo, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(zoo, "_REGISTERED", {})
     return tmp_path
 
 
@@ -128,7 +129,6 @@ def test_a_system_is_loaded_when_asked_for(package: Path) -> None:
         assert "medkernels.zoo.late.system" not in sys.modules
         assert zoo.system_class("late").__name__ == "Late"
     finally:
-        zoo._REGISTERED.pop("late", None)
         for name in [name for name in sys.modules if name.startswith("medkernels.zoo.late")]:
             del sys.modules[name]
 
