@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 
 import medkernels as mk
 from tests.render.scenes import NAMES, Scene, random_scene, scenes
@@ -252,3 +254,32 @@ def test_bad_dtypes_and_mixtures() -> None:
     tensors = scene.tensors(grad=False)
     with pytest.raises(ValueError, match="axes is on meta, but centers is on cpu"):
         scene.draw([tensors[0], tensors[1].to("meta"), *tensors[2:]])
+
+
+@st.composite
+def extreme_scenes(draw: Any) -> Scene:
+    """Centres, axes and angles from the whole range that is accepted."""
+    scene = draw(scenes(dims=draw(st.sampled_from([2, 3])), max_side=9, max_count=4))
+    limits = {"centers": 1e300, "turn": 1e100} if draw(st.booleans()) else {"centers": 1e3, "turn": 1e3}
+    for name, limit in limits.items():
+        array = scene.arrays[name]
+        numbers = st.floats(-limit, limit).filter(lambda v: v != 0)
+        array.flat = draw(st.lists(numbers, min_size=array.size, max_size=array.size))
+    powers = st.floats(-30, 30)
+    axes = scene.arrays["axes"]
+    axes.flat = [10.0**p for p in draw(st.lists(powers, min_size=axes.size, max_size=axes.size))]
+    np.clip(axes, 1e-30, 1e30, out=axes)
+    return scene
+
+
+@given(scene=extreme_scenes())
+def test_extreme_values_draw_finite_images(scene: Scene) -> None:
+    tensors = scene.tensors()
+    image = scene.draw(tensors)
+    assert torch.isfinite(image).all()
+    if image.numel():
+        seen = np.concatenate([scene.arrays["colors"].ravel(), scene.arrays["background"].ravel()])
+        # The 1e-6 added to the sum of opacities draws faint colours a little towards zero.
+        assert min(seen.min(), 0) - 1e-9 <= image.min()
+        assert image.max() <= max(seen.max(), 0) + 1e-9
+    image.sum().backward()
