@@ -63,7 +63,7 @@ def stain_color(color: npt.NDArray[np.float64]) -> str:
 
 def run_demo(out_dir: Path, system: ASRSystem) -> Path:
     """Train ``system`` on the image, and write ``report.html`` and the model into ``out_dir``."""
-    image = immunohistochemistry()
+    image: npt.NDArray[np.uint8] = immunohistochemistry()  # type: ignore[no-untyped-call]
     quarters = cut(image, QUARTER, QUARTER)
     trained = np.delete(np.arange(4), HELD_OUT)
     torch.manual_seed(0)
@@ -164,9 +164,8 @@ def add_outlines(
     pairs: list[tuple[Any, str]] = []
     for top, left, side in ZOOMS:
         view = image[top : top + side, left : left + side]
-        inside = ((bluish.centers - (left, top) > 0) & (bluish.centers - (left, top) < side)).all(axis=1)
-        rows = bluish.where(inside)
-        rows = rows._replace(centers=rows.centers - (left, top))
+        shifted = bluish._replace(centers=bluish.centers - (left, top))
+        rows = shifted.where(np.all((shifted.centers > 0) & (shifted.centers < side), axis=1))
         where = "kept-out quarter" if top + side > QUARTER and left + side > QUARTER else "trained quarters"
         pairs.append(
             (
@@ -180,7 +179,7 @@ def add_outlines(
 def compartments(image: npt.NDArray[np.uint8], tiles: PatchSet) -> npt.NDArray[np.int64]:
     """1 where at least half of a tile's pixels hold DAB (Otsu's threshold over the image), else 0."""
     brown = rgb2hed(image)[..., 2]
-    holds = brown > threshold_otsu(brown)
+    holds = brown > threshold_otsu(brown)  # type: ignore[no-untyped-call]
     shares = [holds[top : top + TILE, left : left + TILE].mean() for top, left in tiles.corners]
     return (np.array(shares) >= 0.5).astype(np.int64)
 

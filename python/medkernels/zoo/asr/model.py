@@ -7,8 +7,8 @@ arXiv 2411.12070. What the paper leaves open, and how it is settled here, stands
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,16 +80,11 @@ class Modeler(nn.Module):
         super().__init__()
         self.spacing = spacing
         self.parts = [2, 1, colors, 2 * offsets, int(fading)]
-        self.head = nn.Sequential(
-            nn.Conv2d(inputs, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, sum(self.parts), 1)
-        )
-        last = self.head[2]
-        with torch.no_grad():
-            last.weight.mul_(HEAD_SCALE)
-            last.bias.zero_()
-            last.bias[:2] = torch.logit((torch.tensor(initial) - SMALLEST) / (1 - SMALLEST))
-            if fading:
-                last.bias[-1] = INITIAL_FADE
+        last = nn.Conv2d(HIDDEN, sum(self.parts), 1)
+        self.head = nn.Sequential(nn.Conv2d(inputs, HIDDEN, 1), nn.ReLU(), last)
+        shares = [(size - SMALLEST) / (1 - SMALLEST) for size in initial]
+        start = {i: math.log(share / (1 - share)) for i, share in enumerate(shares)}
+        start_alike(last, start | ({sum(self.parts) - 1: INITIAL_FADE} if fading else {}))
 
     def forward(self, latent: Tensor) -> Tensor:
         """latent [B,inputs,h,w] -> raw parameters [B,P,h,w]."""
@@ -111,6 +106,14 @@ class Modeler(nn.Module):
             colors=torch.sigmoid(color),
             opacity=OPACITY * visible[..., 0],
         )
+
+
+def start_alike(last: nn.Conv2d | nn.Conv3d, start: Mapping[int, float]) -> None:
+    """Let a modeler's last layer say nearly the same everywhere at first: these values, else 0."""
+    values = torch.zeros(last.out_channels)
+    for channel, value in start.items():
+        values[channel] = value
+    last.load_state_dict({"weight": HEAD_SCALE * last.weight.detach(), "bias": values})
 
 
 class ASR(nn.Module):
@@ -170,7 +173,8 @@ class ASR(nn.Module):
 
     def decode(self, code: Code) -> Explanation:
         """Squash raw parameters into ellipses."""
-        scales = tuple(modeler.decode(raw) for modeler, raw in zip(self.modelers, code.scales, strict=True))
+        modelers = cast("Iterable[Modeler]", self.modelers)
+        scales = tuple(modeler.decode(raw) for modeler, raw in zip(modelers, code.scales, strict=True))
         return Explanation(scales, torch.sigmoid(code.background))
 
     def explain(self, image: Tensor) -> Explanation:
@@ -182,7 +186,7 @@ class ASR(nn.Module):
         if finest >= len(explanation.scales):
             return explanation.background[:, :, None, None].expand(-1, -1, *size)
         drawn = stack_scales(explanation.scales[finest:])
-        return ellipses(
+        picture: Tensor = ellipses(
             drawn.centers,
             drawn.axes,
             drawn.angles,
@@ -193,11 +197,12 @@ class ASR(nn.Module):
             tau=self.tau,
             opacity=drawn.opacity,
         )
+        return picture
 
     def forward(self, image: Tensor) -> tuple[Tensor, Explanation]:
         """image [B,C,H,W] -> its reconstruction [B,C,H,W], and the ellipses that make it."""
         if self.training:
-            self.steps += 1
+            self.steps.add_(1)
         explanation = self.explain(image)
         return self.render(explanation, (image.shape[2], image.shape[3])), explanation
 

@@ -90,7 +90,10 @@ def add_examples(report: Report, system: ASRSystem, patches: PatchSet, shown: np
         pictures = system.module.render(explanation, size)
     for row, index in enumerate(chosen):
         one = pick(explanation, row)
-        drawn = [(to_picture(images[row]), "original"), (to_picture(pictures[row]), "reconstruction")]
+        drawn: list[tuple[Any, str]] = [
+            (to_picture(images[row]), "original"),
+            (to_picture(pictures[row]), "reconstruction"),
+        ]
         for spacing, rows in zip(system.spacings, outlines(system.module, one, size, [(0, 0)]), strict=True):
             figure = draw_outlines(to_picture(images[row]), rows, inches=4)
             drawn.append((figure, f"scale {spacing} px: {len(rows.angles)} ellipses"))

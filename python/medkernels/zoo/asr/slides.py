@@ -24,8 +24,13 @@ SUFFIXES = TIFF_SUFFIXES + PILLOW_SUFFIXES
 class Slide(Protocol):
     """An open image."""
 
-    height: int
-    width: int
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
 
     def read(self, top: int, left: int, height: int, width: int) -> Pixels:
         """A region [height,width,3] uint8."""
@@ -40,13 +45,16 @@ class Picture:
 
     @property
     def height(self) -> int:
+        """Rows."""
         return len(self.pixels)
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        """Columns."""
+        return int(self.pixels.shape[1])
 
     def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+        """A region [height,width,3] uint8."""
         return self.pixels[top : top + height, left : left + width]
 
 
@@ -73,13 +81,16 @@ class TiffRegion:
 
     @property
     def height(self) -> int:
+        """Rows."""
         return int(self.array.shape[self.axes.index("Y")])
 
     @property
     def width(self) -> int:
+        """Columns."""
         return int(self.array.shape[self.axes.index("X")])
 
     def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+        """A region [height,width,3] uint8."""
         rows, columns = slice(top, top + height), slice(left, left + width)
         if self.axes == "SYX":
             values = np.moveaxis(np.asarray(self.array[:, rows, columns]), 0, -1)
@@ -123,7 +134,7 @@ def open_slide(path: Path) -> Iterator[Slide]:
 
 def _tiff_region(opened: Any, axes: str, page: Any) -> TiffRegion:
     # A pyramid opens as a group of levels; the first is the full resolution.
-    array = opened["0"] if isinstance(opened, zarr.Group) else opened
+    array: Any = opened["0"] if isinstance(opened, zarr.Group) else opened
     axes = "SYX" if axes == "CYX" and array.shape[0] in (3, 4) else axes
     if axes not in ("YX", "YXS", "SYX"):
         raise ValueError(f"axes are {axes} with shape {list(array.shape)}; want one flat image")

@@ -35,6 +35,13 @@ PAPER = (
 )
 HELD_OUT, VALIDATION = 0.2, 0.15  # shares of the cases
 PRICE_STARTS, PRICE_FULL = 0.5, 0.8  # when in training the price of ellipses sets in, as shares of the steps
+TRAINING: dict[str, Any] = {
+    "max_epochs": 60,
+    "batch_size": 12,
+    "lr": 2e-3,
+    "schedule": "cosine",
+    "patience": 15,
+}
 LOOKED_AT = 8  # patches explained at a time outside training
 PICTURES = 12  # most pictures that predict writes
 
@@ -201,12 +208,7 @@ class ASRSystem(HubSystem):
         FileNotFoundError, NotADirectoryError, ValueError
             As `load_folder` and `FitOptions`.
         """
-        settings = FitOptions(
-            **(
-                {"max_epochs": 60, "batch_size": 12, "lr": 2e-3, "schedule": "cosine", "patience": 15}
-                | options
-            )
-        )
+        settings = FitOptions(**(TRAINING | options))
         patches, folder = self.load(data), Path(run_dir)
         if crop is not None and not 1 <= crop <= min(patches.pixels.shape[1:3]):
             raise ValueError(f"crop must lie between 1 and the patch size, got {crop}")

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from medkernels.render import ellipsoids
 from medkernels.zoo.asr.encoder import Encoder, cell_centers
-from medkernels.zoo.asr.model import HEAD_SCALE, HIDDEN, OPACITY, SMALLEST
+from medkernels.zoo.asr.model import HIDDEN, OPACITY, SMALLEST, start_alike
 
 SIDE = 32  # of the synthetic volumes, voxels
 BLOBS = 3
@@ -58,18 +58,14 @@ class VolumeModeler(nn.Module):
         self.parts = [3, 4, colors, 3, 1]
         last = nn.Conv3d(HIDDEN, sum(self.parts), 1)
         self.head = nn.Sequential(nn.Conv3d(inputs, HIDDEN, 1), nn.ReLU(), last)
-        with torch.no_grad():
-            last.weight.mul_(HEAD_SCALE)
-        # Unequal axes and the identity rotation: a sphere would give the rotation no gradient.
-        nn.init.constant_(last.bias, 0.0)
-        nn.init.constant_(last.bias[3:4], 1.0)
+        start_alike(last, {3: 1.0})  # the identity rotation
 
     def forward(self, latent: Tensor) -> Ellipsoids:
         """latent [B,inputs,d,h,w] -> K = d h w ellipsoids a volume."""
         raw = self.head(latent)
         cells = raw.flatten(2).transpose(1, 2)
         sizes, turn, color, shift, fade = torch.split(cells, self.parts, dim=-1)
-        stretch = sizes.new_tensor([0.5, 0.0, -0.5])
+        stretch = sizes.new_tensor([0.5, 0.0, -0.5])  # a sphere would give the rotation no gradient
         centers = cell_centers(raw.shape[2:], self.spacing, raw) + 0.5 * self.spacing * torch.tanh(shift)
         return Ellipsoids(
             centers=centers,
@@ -91,7 +87,7 @@ class VolumeASR(nn.Module):
         Of the volume.
     """
 
-    def __init__(self, spacings: Sequence[int] = (8, 16), *, channels: int = 1) -> None:
+    def __init__(self, spacings: Sequence[int] = (4, 8, 16), *, channels: int = 1) -> None:
         super().__init__()
         self.encoder = Encoder(channels, spacings, blocks=2, top_down=True, dims=3)
         self.modelers = nn.ModuleList(
@@ -123,7 +119,7 @@ class VolumeASR(nn.Module):
 def synthetic_volume(seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Blobs in any direction and one winding vessel: volume [1,32,32,32] in [0,1] and the voxels inside them."""
     rng = np.random.default_rng([seed, SIDE])
-    points = np.stack(np.mgrid[:SIDE, :SIDE, :SIDE], axis=-1).astype(np.float64)
+    points = np.moveaxis(np.mgrid[:SIDE, :SIDE, :SIDE], 0, -1).astype(np.float64)
     truth = np.zeros((SIDE,) * 3, bool)
     for _ in range(BLOBS):
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
