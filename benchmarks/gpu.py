@@ -76,7 +76,10 @@ def list_steps(gpu: Gpu, ops: Sequence[str], python: str = sys.executable) -> li
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"]
     build = [python, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "."]
     architecture = {"MEDKERNELS_CUDA": "ON", "MEDKERNELS_CUDA_ARCHITECTURES": gpu.capability.replace(".", "")}
-    steps = [Step("build", build, 240, architecture, always=True), Step("tests", pytest, 180)]
+    steps = [
+        Step("build", build, 240, architecture, always=True),
+        Step("tests", [*pytest, *gpu_tests()], 180),
+    ]
     for op in ops:
         steps.append(Step(f"{op}: reference", [*pytest, _one_test(op)], 90))
     for op in ops:
@@ -85,12 +88,22 @@ def list_steps(gpu: Gpu, ops: Sequence[str], python: str = sys.executable) -> li
     for op in ops:
         for tool in ("memcheck", "racecheck"):
             checked = ["compute-sanitizer", "--tool", tool, "--error-exitcode", str(SANITIZER_FOUND)]
-            # PyTorch probes the driver with calls that fail; only the kernels' own errors count. Without its
-            # cache every tensor is an allocation of its own, so a read past its end is seen.
+            if tool == "memcheck":  # PyTorch probes the driver with calls that fail; kernels' errors count
+                checked += ["--report-api-errors", "no"]
+            checked += [*pytest, _one_test(op), f"{TESTS}::test_ceilings[cuda]"]
+            # Without PyTorch's cache each tensor is an allocation of its own: a read past its end is seen.
             own = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-            checked += ["--report-api-errors", "no", *pytest, _one_test(op), f"{TESTS}::test_ceilings[cuda]"]
             steps.append(Step(f"{op}: {tool}", checked, 120, own))
     return steps
+
+
+def gpu_tests(root: Path | None = None) -> list[str]:
+    """Test files that mark something for a GPU; the others may need libraries that such a machine lacks."""
+    root = root or ROOT
+    files = sorted((root / "tests").rglob("test_*.py"))
+    return [
+        str(path.relative_to(root)) for path in files if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
+    ]
 
 
 def run_steps(

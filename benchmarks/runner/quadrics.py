@@ -13,8 +13,9 @@ TAU, OPACITY = 0.15, 0.995
 REACH = 1.0 + 6.0 * TAU  # normalised radius beyond which a primitive is absent
 EPS_RHO, EPS_WEIGHT = 1e-6, 1e-6
 
-# What a torch peer may hold at a time: chunks of primitives, and images of the batch, are cut to fit.
-HELD_BYTES = {"cpu": 2 << 30, "cuda": 8 << 30}
+# What a torch peer may hold at a time: chunks of primitives, and images of the batch, are cut to fit. On a
+# CPU small chunks serve the peers best: their temporaries stay near the caches, and few new pages are mapped.
+HELD_BYTES = {"cpu": 64 << 20, "cuda": 8 << 30}
 
 
 def touched(frames: Tensor, centers: Tensor, size: tuple[int, ...]) -> int:

@@ -173,6 +173,14 @@ def test_without_a_gpu_it_says_so_in_one_line(
     assert "no NVIDIA GPU" in err
 
 
+def test_only_files_with_gpu_tests_are_collected() -> None:
+    found = gpu.gpu_tests()
+    assert gpu.TESTS in found
+    assert not any("zoo" in path for path in found)
+    command = next(step.command for step in gpu.list_steps(H100, OPS) if step.name == "tests")
+    assert command[-len(found) :] == found
+
+
 def test_find_gpu_reads_the_first_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA H200, 9.0'\necho 'NVIDIA L4, 8.9'\n")
