@@ -48,8 +48,8 @@ types: build ## mypy --strict on the package
 	$(BIN)/mypy
 
 docs: build ## the documentation, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
-	@echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+	echo "site/index.html"
 
 wheel: build ## a repaired wheel in wheelhouse/, tried in fresh environments: NumPy alone, then with torch
 	$(BIN)/python .ci/wheel.py
