@@ -12,7 +12,7 @@ from medkernels.benchmarks import list_ops, load_op
 from medkernels.benchmarks.runner import machine
 from medkernels.benchmarks.runner.cases import BOTH, FORWARD, OURS, Case, Inputs, Outputs, Provider, Work
 from medkernels.benchmarks.runner.memory import Request, peak_memory
-from medkernels.benchmarks.runner.timing import CpuClock, CudaClock, Times, time_in_turns
+from medkernels.benchmarks.runner.timing import Clock, CudaClock, Times, cpu_clock, time_in_turns
 
 from medkernels import get_num_threads, set_num_threads
 
@@ -82,7 +82,7 @@ def _run_op(
     op: str, module: ModuleType, peers: bool, sizes: str, device: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     top = machine.ceilings(device)
-    clock = CudaClock() if device == "cuda" else CpuClock()
+    clock: Clock = CudaClock() if device == "cuda" else cpu_clock
     rows: list[Row] = []
     requests: list[Request] = []
     small = module.cases("small")[0].inputs(device, 0)
@@ -118,7 +118,7 @@ def _run_op(
 
 
 def _time(
-    case: Case, providers: Sequence[Provider], sets: list[Inputs], direction: str, clock: Any, budget: float
+    case: Case, providers: Sequence[Provider], sets: list[Inputs], direction: str, clock: Clock, budget: float
 ) -> tuple[dict[str, Times], dict[str, Outputs]]:
     def task(provider: Provider) -> Callable[[int], Outputs]:
         return lambda run: provider.run(sets[run % len(sets)], direction == BOTH)

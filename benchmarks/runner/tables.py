@@ -39,14 +39,13 @@ def target_rows(op: dict[str, Any]) -> list[Row]:
     """The op's targets with what was measured."""
     return [
         {
-            "case": target["case"],
-            "direction": target["direction"],
-            "provider": target["provider"],
-            "faster": f"{target['faster']:g}x",
-            "measured_faster": f"{target['measured_faster']:.1f}x",
-            "memory_share": _part(target["memory_share"]),
-            "measured_share": _part(target["measured_share"]),
-            "met": target["met"],
+            "case": f"{target['case']}, {target['direction']}",
+            "against": target["provider"],
+            "faster, wanted": f"{target['faster']:g}x",
+            "measured": f"{target['measured_faster']:.1f}x",
+            "memory, at most": _part(target["memory_share"]),
+            "memory, measured": _part(target["measured_share"]),
+            "met": "yes" if target["met"] else "no",
         }
         for target in op["targets"]
     ]

@@ -158,7 +158,7 @@ def test_targets_are_judged_by_time_and_memory() -> None:
     peers = [row("torch grid_sample", 25.0, 2500), row("torch dense", 2.0, 5000)]
     told = run._targets(ellipses, [ours, *peers])
     assert [(t["provider"], t["met"]) for t in told] == [("torch grid_sample", True), ("torch dense", False)]
-    assert tables.target_rows({"targets": told})[0]["measured_share"] == "1/25"
+    assert tables.target_rows({"targets": told})[0]["memory, measured"] == "1/25"
     assert not run._targets(ellipses, [ours, row("torch grid_sample", 25.0, 1000)])[0]["met"]
     assert not run._targets(ellipses, [ours, row("torch grid_sample", 25.0, None)])[0]["met"]
     assert run._targets(ellipses, [ours]) == []

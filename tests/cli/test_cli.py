@@ -17,6 +17,7 @@ from medkernels import cli, zoo
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
+load_file = pytest.importorskip("safetensors.numpy").load_file
 
 
 FIT = "zoo fit toy --data data --run-dir run"
@@ -69,6 +70,8 @@ class Toy:
 
     @classmethod
     def from_pretrained(cls, model: Any) -> Toy:
+        if model == "broken":
+            load_file(Path(model) / "model.safetensors")
         cls.log.append(("load", model))
         return cls()
 
@@ -111,7 +114,8 @@ def test_version_and_info(capsys: pytest.CaptureFixture[str]) -> None:
         ("nonsense", "No such command 'nonsense'"),
         ("zoo fit toy", "Missing option"),
         ("zoo card toi", "did you mean 'toy'?"),
-        ("zoo evaluate toy --model m --data absent", "does not exist"),
+        ("zoo evaluate toy --model o/m --data absent", "does not exist"),
+        ("zoo evaluate toy --model /absent/model --data data", "neither a folder here"),
         (f"{FIT} --epochs 0", "--epochs"),
         (f"{FIT} --set widht=3", "did you mean 'width'?"),
         (f"{FIT} --set width", "key=value"),
@@ -176,14 +180,14 @@ def test_fit_saves_once_and_only_the_first_process_speaks(
 
 
 def test_evaluate(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "zoo evaluate toy --model m --data data --json")
+    status, out, _ = run(capsys, "zoo evaluate toy --model o/m --data data --json")
     assert (status, json.loads(out)) == (0, {"f1": 0.5})
-    assert toy[0] == ("load", "m")
-    assert "f1" in run(capsys, "zoo evaluate toy --model m --data data")[1]
+    assert toy[0] == ("load", "o/m")
+    assert "f1" in run(capsys, "zoo evaluate toy --model o/m --data data")[1]
 
 
 def test_predict_writes_values_and_arrays(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "zoo predict toy --model m --data data --out out --json")
+    status, out, _ = run(capsys, "zoo predict toy --model o/m --data data --out out --json")
     assert status == 0
     assert json.loads(out)["files"] == ["out/predictions.json", "out/predictions.npz", "out/out.csv"]
     told = json.loads(Path("out/predictions.json").read_text())
@@ -203,11 +207,20 @@ def test_demo_prints_the_report(toy: list[Any], capsys: pytest.CaptureFixture[st
 
 def test_failure_is_one_line_and_status_1(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty").mkdir()
-    line = "zoo evaluate toy --model m --data empty"
+    line = "zoo evaluate toy --model o/m --data empty"
     assert run(capsys, line) == (1, "", "medkernels: data: no image in the folder\n")
     status, _, err = run(capsys, f"{line} --debug")
     assert status == 1
     assert "Traceback" in err
+
+
+def test_broken_weights_are_named(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken").mkdir()
+    Path("broken/model.safetensors").write_text("x")
+    status, out, err = run(capsys, "zoo predict toy --model broken --data data --out out")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "broken holds no readable weights" in err
+    assert not Path("out").exists()
 
 
 def test_interrupt_is_status_130(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

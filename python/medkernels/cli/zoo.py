@@ -49,9 +49,22 @@ Data = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _folder_or_hub(model: str) -> str:
+    named_as_path = model.startswith((".", "/", "~")) or model.count("/") != 1
+    if named_as_path and not Path(model).is_dir():
+        raise typer.BadParameter(f"{model!r} is neither a folder here nor a hub name such as 'owner/name'")
+    return model
+
+
 Model = Annotated[
     str,
-    typer.Option(help="Folder of a saved system, or its name on the Hugging Face hub.", show_default=False),
+    typer.Option(
+        help="Folder of a saved system, or its name on the Hugging Face hub.",
+        callback=_folder_or_hub,
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -170,7 +183,7 @@ def evaluate(name: Name, model: Model, data: Data, as_json: AsJson = False) -> N
       medkernels zoo evaluate asr --model runs/a/model --data test/
       medkernels zoo evaluate asr --model runs/a/model --data test/ --json
     """
-    metrics = systems.system_class(name).from_pretrained(model).evaluate(data)
+    metrics = _load(name, model).evaluate(data)
     _show(f"{name}: metrics", summary(metrics), as_json=as_json)
 
 
@@ -191,7 +204,7 @@ def predict(
       medkernels zoo predict asr --model runs/a/model --data new/ --out out/
       medkernels zoo predict asr --model you/asr-thyroid --data new/
     """
-    system = systems.system_class(name).from_pretrained(model)
+    system = _load(name, model)
     # Some systems also write tables and pictures of their own.
     own = {"out_dir": out} if "out_dir" in inspect.signature(system.predict).parameters else {}
     result = system.predict(data, **own)
@@ -230,6 +243,16 @@ def make_demo(name: str, out: Path, *, as_json: bool) -> None:
         print_json({"system": name, "report": str(report)})
     else:
         print(report)
+
+
+def _load(name: str, model: str) -> Any:
+    from safetensors import SafetensorError  # comes with the extra `zoo`, as the systems do
+
+    system = systems.system_class(name)
+    try:
+        return system.from_pretrained(model)
+    except SafetensorError as error:
+        raise ValueError(f"{model} holds no readable weights: {error}") from error
 
 
 def _title(card: str) -> str:
