@@ -50,16 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _run(words)
+        status = _run(words)
     except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
+        status = INTERRUPTED
     except EXPECTED as error:
         if debug:
             traceback.print_exc()
         else:
             _say(_one_line(error))
-        return FAILED
+        status = FAILED
+    if status == INTERRUPTED:
+        _say("interrupted")
+    return status
 
 
 def _run(words: list[str]) -> int:
