@@ -180,12 +180,8 @@ def load_folder(
         If an option is out of range, or no image gave a patch.
     """
     root = Path(folder)
+    check_cutting(patch, stride, min_tissue, max_patches)
     stride = patch if stride is None else stride
-    for name, value in (("patch", patch), ("stride", stride), ("max_patches", max_patches)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= min_tissue <= 1:
-        raise ValueError(f"min_tissue must lie in [0, 1], got {min_tissue}")
     files = sorted(find_files(root))
     classes = sorted({parts[0] for path in files if len(parts := path.relative_to(root).parts) > 1})
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the array mapped onto it
@@ -228,6 +224,15 @@ def load_folder(
         classes=tuple(classes),
         skipped=tuple(skipped),
     )
+
+
+def check_cutting(patch: int, stride: int | None, min_tissue: float, max_patches: int) -> None:
+    """Raise ValueError if an option of `load_folder` is out of range."""
+    for name, value in (("patch", patch), ("stride", stride), ("max_patches", max_patches)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if not 0 <= min_tissue <= 1:
+        raise ValueError(f"min_tissue must lie in [0, 1], got {min_tissue}")
 
 
 def find_files(root: Path) -> Iterator[Path]:

@@ -24,7 +24,8 @@ class Outlines(NamedTuple):
     centers: npt.NDArray[np.float64]  # [N,2] px
     axes: npt.NDArray[np.float64]  # [N,2] px
     angles: npt.NDArray[np.float64]  # [N] rad
-    colors: npt.NDArray[np.float64]  # [N,3]
+    beneath: npt.NDArray[np.float64]  # [N,3] colour at the centre without the ellipse
+    colors: npt.NDArray[np.float64]  # [N,3] colour at the centre with it
     contrast: npt.NDArray[np.float64]  # [N]
 
     def where(self, keep: npt.NDArray[Any]) -> Outlines:
@@ -33,22 +34,23 @@ class Outlines(NamedTuple):
 
 
 @torch.no_grad()
-def contrasts(model: ASR, explanation: Explanation, size: tuple[int, int]) -> list[Tensor]:
-    """How much each ellipse changes the picture: for each scale [B,K].
+def appearances(
+    model: ASR, explanation: Explanation, size: tuple[int, int]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """How each ellipse shows at its centre, by scale.
 
-    It is the opacity times the distance of the ellipse's colour from what the coarser scales and the background show
-    at its centre, in RGB of [0,1]. An ellipse whose centre lies outside the image counts as 0.
+    The colour beneath it [B,K,C], from the background and coarser scales; the colour with it [B,K,C]; and its contrast
+    [B,K], the distance of the two in RGB of [0,1]. An ellipse whose centre lies outside the image has contrast 0.
     """
     found = []
     for number, scale in enumerate(explanation.scales):
         beneath = model.render(explanation, size, finest=number + 1)
         x, y = scale.centers.round().long().unbind(dim=-1)
         inside = (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
-        place = (y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1))[:, None].expand(
-            -1, scale.colors.shape[2], -1
-        )
-        under = beneath.flatten(2).gather(2, place).transpose(1, 2)
-        found.append(scale.opacity * (scale.colors - under).norm(dim=-1) * inside)
+        place = y.clamp(0, size[0] - 1) * size[1] + x.clamp(0, size[1] - 1)
+        under = beneath.flatten(2).gather(2, place[:, None].expand(-1, beneath.shape[1], -1)).transpose(1, 2)
+        change = scale.opacity[..., None] * (scale.colors - under)
+        found.append((under, under + change, change.norm(dim=-1) * inside))
     return found
 
 
@@ -66,8 +68,8 @@ def outlines(
     """
     found = []
     shift = np.asarray(corners, np.float64)[:, None, ::-1]
-    for scale, contrast in zip(explanation.scales, contrasts(model, explanation, size), strict=True):
-        arrays = [part.detach().cpu().double().numpy() for part in (*scale[:4], contrast)]
+    for scale, looks in zip(explanation.scales, appearances(model, explanation, size), strict=True):
+        arrays = [part.detach().cpu().double().numpy() for part in (*scale[:3], *looks)]
         arrays[0] = arrays[0] + shift
         rows = Outlines(*(part.reshape(-1, *part.shape[2:]) for part in arrays))
         order = np.argsort(-rows.contrast, kind="stable")
@@ -80,20 +82,20 @@ def draw_outlines(
     rows: Outlines,
     title: str = "",
     *,
-    paint: Callable[[npt.NDArray[np.float64]], str] | None = None,
+    paint: Callable[[Outlines], list[str]] | None = None,
     inches: float = 6.0,
 ) -> Figure:
     """Outlines over an image [H,W,3].
 
     Parameters
     ----------
-    paint : gives the outline's colour for an ellipse's colour; green for all if None.
+    paint : gives each outline's colour; green for all if None.
     """
     height, width = image.shape[:2]
     figure = Figure(figsize=(inches, inches * height / width))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.imshow(image, interpolation="bicubic")
-    sizes, edges = 2 * rows.axes, [OUTLINE if paint is None else paint(color) for color in rows.colors]
+    sizes, edges = 2 * rows.axes, OUTLINE if paint is None else paint(rows)
     axes.add_collection(
         EllipseCollection(
             sizes[:, 0],

@@ -12,7 +12,7 @@ from torch import Tensor
 from medkernels.zoo.asr.losses import Objective, objective
 from medkernels.zoo.asr.model import ASR, Code, Explanation
 
-RATE = 0.05  # Adam's step on raw parameters, which are of order 1
+RATE = 0.1  # Adam's step on raw parameters, which are of order 1
 LATE_RATE = 0.3  # factor on it for the last 40 % of the steps
 PRICE_STARTS, PRICE_FULL = 0.3, 0.6  # when the price of ellipses sets in, as shares of the steps
 

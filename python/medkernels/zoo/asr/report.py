@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medkernels.zoo.asr.system import ASRSystem
 
 EXAMPLES = 4  # patches shown
-REFINED = 120  # steps the ellipses of the shown patches are given to settle
+REFINED = 150  # steps the ellipses of the shown patches are given to settle
 LISTED = 50  # most skipped files named
 
 OUTLINE_NOTE = (

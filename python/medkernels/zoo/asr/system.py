@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from medkernels.zoo import register
 from medkernels.zoo.asr.attributes import attribute_names, case_attributes, cell_tables
-from medkernels.zoo.asr.data import Patches, PatchSet, from_arrays, load_folder, split_cases
+from medkernels.zoo.asr.data import Patches, PatchSet, check_cutting, from_arrays, load_folder, split_cases
 from medkernels.zoo.asr.losses import KINDS, Objective, objective, reconstruction_metrics
 from medkernels.zoo.asr.model import ASR, Explanation
 from medkernels.zoo.asr.pictures import Outlines, draw_outlines, outlines, pick, to_picture
@@ -156,6 +156,9 @@ class ASRSystem(HubSystem):
         ):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
+        if not (math.isfinite(tau) and tau > 0):
+            raise ValueError(f"tau must be finite and above 0, got {tau}")
+        check_cutting(patch, stride, min_tissue, max_patches)
         self.goal = Objective(
             kind,
             chosen["layers"] if layers is None else layers,
