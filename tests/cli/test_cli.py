@@ -51,6 +51,7 @@ class Toy:
 
     def predict(self, inputs: Any, out_dir: Any = None) -> dict[str, Any]:
         return {
+            "skipped": [("data/x.png", "not an image")],
             "files": [f"{Path(out_dir).name}.csv"],
             "label": ["a", "b"],
             "scales": (np.arange(6.0).reshape(2, 3), np.float32(2.5)),
@@ -187,8 +188,9 @@ def test_evaluate(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_predict_writes_values_and_arrays(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "zoo predict toy --model o/m --data data --out out --json")
+    status, out, err = run(capsys, "zoo predict toy --model o/m --data data --out out --json")
     assert status == 0
+    assert err == "medkernels: skipped data/x.png: not an image\nmedkernels: files skipped: 1\n"
     assert json.loads(out)["files"] == ["out/predictions.json", "out/predictions.npz", "out/out.csv"]
     told = json.loads(Path("out/predictions.json").read_text())
     array, number = told["scales"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from medkernels import zoo as systems
-from medkernels.cli.output import print_json, print_table, save_result, scalars, summary
+from medkernels.cli.output import error_line, print_json, print_table, save_result, scalars, summary
 from medkernels.cli.settings import split_settings
 
 zoo = typer.Typer(
@@ -166,6 +167,7 @@ def fit(
     result = system.fit(data, run_dir, **options)
     if getattr(result, "rank", 0) != 0:
         return
+    _name_skipped(getattr(result, "skipped", ()))
     model = getattr(result, "model", None)
     if model is None:  # a system that does not save itself
         model = run_dir / "model"
@@ -208,6 +210,7 @@ def predict(
     # Some systems also write tables and pictures of their own.
     own = {"out_dir": out} if "out_dir" in inspect.signature(system.predict).parameters else {}
     result = system.predict(data, **own)
+    _name_skipped(result.get("skipped", ()))
     written = [str(path) for path in save_result(result, out)]
     written += [str(out / file) for file in result.get("files", ())] if own else []
     if as_json:
@@ -253,6 +256,14 @@ def _load(name: str, model: str) -> Any:
         return system.from_pretrained(model)
     except SafetensorError as error:
         raise ValueError(f"{model} holds no readable weights: {error}") from error
+
+
+def _name_skipped(skipped: Sequence[Sequence[str]]) -> None:
+    """Files that could not be used, each with its reason, then how many there were."""
+    for path, reason in skipped:
+        error_line(f"skipped {path}: {reason}")
+    if skipped:
+        error_line(f"files skipped: {len(skipped)}")
 
 
 def _title(card: str) -> str:
