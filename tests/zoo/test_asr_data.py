@@ -6,10 +6,7 @@ import resource
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
-tifffile = pytest.importorskip("tifffile")
-
+import tifffile
 from PIL import Image
 from skimage.data import immunohistochemistry
 
@@ -120,7 +117,13 @@ def test_a_large_tiled_file_is_read_by_region(tmp_path):
             yield tile
 
     tifffile.imwrite(
-        path, tiles(), shape=(side, side, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb", compression="jpeg"
+        path,
+        tiles(),
+        shape=(side, side, 3),
+        dtype=np.uint8,
+        tile=(256, 256),
+        photometric="rgb",
+        compression="jpeg",
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with open_slide(path) as slide:
@@ -210,7 +213,8 @@ def test_empty_missing_and_useless_folders_are_errors(tissue, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("patch", 0), ("stride", -1), ("max_patches", 0), ("min_tissue", 1.5), ("min_tissue", -1.0)]
+    ("option", "value"),
+    [("patch", 0), ("stride", -1), ("max_patches", 0), ("min_tissue", 1.5), ("min_tissue", -1.0)],
 )
 def test_options_out_of_range_are_named(cohort, option, value):
     with pytest.raises(ValueError, match=option):

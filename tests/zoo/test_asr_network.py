@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from medkernels.render import ellipses
 from medkernels.zoo.asr.encoder import Encoder, at_cells, cell_centers
 from medkernels.zoo.asr.losses import Objective, objective, pixel_error, reconstruction_metrics
 from medkernels.zoo.asr.model import ASR, CODE, ConvAutoencoder
-from medkernels.zoo.asr.pictures import contrasts, outlines, pick
+from medkernels.zoo.asr.pictures import appearances, outlines, pick
 from medkernels.zoo.asr.refine import refine
 from medkernels.zoo.asr.standin import CLASSES, MEAN_COLOR, stand_in
 from medkernels.zoo.asr.volume import VolumeASR, Volumes, judge_volume, reconstruction_loss, synthetic_volume
@@ -117,7 +116,6 @@ def test_gradients_reach_every_parameter():
     picture, explanation = model(image)
     objective(model, picture, explanation, image, Objective(layers=1.0, price=0.1))["loss"].backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # Batch norm takes the mean away, so that a convolution's bias before it through ReLU still matters; none is idle.
     assert idle == []
 
 
@@ -196,18 +194,34 @@ def test_refinement_lowers_the_error_and_leaves_the_network_alone():
 def test_contrast_is_the_change_an_ellipse_makes():
     torch.manual_seed(0)
     model = ASR((8, 16), composition="over").eval()
-    explanation = model.explain(torch.rand(1, 3, 32, 32))
+    with torch.no_grad():
+        explanation = model.explain(torch.rand(1, 3, 32, 32))
     fine, coarse = explanation.scales
-    like_beneath = fine._replace(colors=model.render(explanation, (32, 32), finest=1)[0].mean(dim=(1, 2)).expand(1, 16, 3))
-    strong = fine._replace(colors=torch.zeros_like(fine.colors))
-    for scale, low, high in ((like_beneath, 0.0, 0.1), (strong, 0.3, 1.8)):
-        contrast = contrasts(model, explanation._replace(scales=(scale, coarse)), (32, 32))[0]
-        assert contrast.min() >= low
-        assert contrast.max() <= high
-    rows = outlines(model, explanation._replace(scales=(strong, coarse)), (32, 32), [(100, 200)])[0]
+    faint = fine._replace(opacity=torch.full_like(fine.opacity, 0.25), colors=torch.zeros_like(fine.colors))
+    below, shown, contrast = appearances(model, explanation._replace(scales=(faint, coarse)), (32, 32))[0]
+    assert torch.allclose(shown, 0.75 * below)
+    assert torch.allclose(contrast, 0.25 * below.norm(dim=-1))
+    beneath = model.render(explanation, (32, 32), finest=1)
+    assert torch.equal(
+        below[0, 0], beneath[0, :, 4, 4]
+    )  # the first cell's centre, (3.5, 3.5), rounded to even
+    outside = faint._replace(centers=faint.centers + 100)
+    assert appearances(model, explanation._replace(scales=(outside, coarse)), (32, 32))[0][2].max() == 0
+
+
+def test_outlines_are_those_with_contrast_in_image_coordinates():
+    torch.manual_seed(0)
+    model = ASR((8, 16), composition="over").eval()
+    with torch.no_grad():
+        explanation = model.explain(torch.rand(1, 3, 32, 32))
+    fine, coarse = explanation.scales
+    strong = explanation._replace(scales=(fine._replace(colors=torch.zeros_like(fine.colors)), coarse))
+    rows = outlines(model, strong, (32, 32), [(100, 200)])[0]
     assert len(rows.angles) == 16
     assert rows.centers.min(axis=0).tolist() == [203.5, 103.5]
     assert (np.diff(rows.contrast) <= 0).all()
+    unseen = explanation._replace(scales=(fine._replace(opacity=torch.zeros_like(fine.opacity)), coarse))
+    assert len(outlines(model, unseen, (32, 32), [(0, 0)])[0].angles) == 0
 
 
 def test_baseline_keeps_the_size_and_has_as_many_features_as_asr():

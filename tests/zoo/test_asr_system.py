@@ -8,9 +8,7 @@ import math
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from PIL import Image
 from skimage.data import immunohistochemistry
 
@@ -230,7 +228,9 @@ def test_ellipses_are_listed_in_image_coordinates(trained):
     system.refine_steps = 20
     patches = from_arrays(image.numpy())
     table = system.predict(patches)["ellipses"]
-    moved = system.predict(type(patches)(**{**vars(patches), "corners": patches.corners + [[100, 1000]]}))["ellipses"]
+    moved = system.predict(
+        type(patches)(**{**vars(patches), "corners": patches.corners + np.array([100, 1000])})
+    )["ellipses"]
     assert len(table["x"]) > 0
     assert np.allclose(moved["x"] - table["x"], 1000)
     assert np.allclose(moved["y"] - table["y"], 100)

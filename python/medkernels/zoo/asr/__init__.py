@@ -1,1 +1,1 @@
-"""ASR: explains an image as ellipses on a background, and classifies it by a small tree on their attributes."""
+"""ASR: explains an image as ellipses on a background, and classifies by a small tree on their attributes."""

@@ -1,4 +1,4 @@
-"""The readable features: mean and standard deviation of w, h, phi, r, g, b at each scale; 36 for three scales."""
+"""The readable features: mean and spread of w, h, phi, r, g, b at each scale; 36 for three scales."""
 
 from __future__ import annotations
 

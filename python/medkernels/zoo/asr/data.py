@@ -80,7 +80,7 @@ class PatchSet:
 
 
 class Patches(Dataset[Tensor]):
-    """Some of a set's patches, for training; with ``turn`` in a random one of the eight positions of a square."""
+    """Some of a set's patches, for training; with ``turn`` each in one of a square's eight positions."""
 
     def __init__(
         self, source: PatchSet, indices: npt.NDArray[Any], *, turn: bool, crop: int | None = None
@@ -148,8 +148,9 @@ def load_folder(
 ) -> PatchSet:
     """Cut patches from every image of a folder; see the module for its layout.
 
-    Patches are tried in random order on a grid that is centred in the image, until enough of them hold tissue, so
-    that of a whole slide only those regions are decoded. The patches lie in a temporary file, not in memory.
+    Patches are tried in random order on a grid that is centred in the image, until enough of them hold
+    tissue, so that of a whole slide only those regions are decoded. The patches lie in a temporary file, not
+    in memory.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ CYAN, GREEN, ORANGE = "#00e5ff", "#39e639", "#ff8c1a"
 
 
 def stain_colors(rows: Outlines) -> list[str]:
-    """Outline colours: green for pale ellipses, cyan for bluish (haematoxylin) and orange for brown ones (DAB).
+    """Outline colours: green for pale ellipses, cyan for bluish ones (haematoxylin), orange for brown (DAB).
 
     Within brown tissue nuclei look grey: an ellipse that makes its place clearly bluer counts as bluish too.
     """
@@ -90,16 +90,20 @@ def run_demo(out_dir: Path, system: ASRSystem) -> Path:
     )
     report.section(
         "Result",
-        "An autoencoder whose code is a list of ellipses was trained on three quarters of the image; the lower right "
-        "quarter was kept out. The network proposes all ellipses in one pass; the ellipses then settle on the image by "
-        f"{REFINE_STEPS} steps of gradient descent, which the fast renderer makes cheap. That second step is not in "
+        "An autoencoder whose code is a list of ellipses was trained on three "
+        "quarters of the image; the lower right "
+        "quarter was kept out. The network proposes all ellipses in one pass; "
+        "the ellipses then settle on the image by "
+        f"{REFINE_STEPS} steps of gradient descent, which the fast renderer "
+        "makes cheap. That second step is not in "
         "the paper.",
     )
     report.table(error_rows(patches, first, final), "Errors of the reconstruction, colours in [0, 1].")
     report.metrics({"training, s": round(result.seconds), "settling of 4 patches, s": round(seconds)})
     report.gallery(
         [(image, "original"), (join(first), "network alone"), (join(final), "after settling")],
-        "Every pixel of the pictures on the right is painted by ellipses over one background colour a quarter.",
+        "Every pixel of the pictures on the right is painted by ellipses over "
+        "one background colour a quarter.",
     )
     add_outlines(report, system, image, refined, quarters)
     features = system.attributes(quarters)
@@ -157,8 +161,10 @@ def add_outlines(
     found = outlines(system.module, refined, (QUARTER, QUARTER), quarters.corners)
     report.section(
         "Ellipses",
-        f"{OUTLINE_NOTE} **Cyan** ellipses are bluish, the colour of haematoxylin: nuclei. **Orange** ones are brown, "
-        "the colour of DAB: stained cytoplasm and membranes. **Green** ones are pale: lumens, vessels, glass and loose "
+        f"{OUTLINE_NOTE} **Cyan** ellipses are bluish, the colour of "
+        "haematoxylin: nuclei. **Orange** ones are brown, "
+        "the colour of DAB: stained cytoplasm and membranes. **Green** ones "
+        "are pale: lumens, vessels, glass and loose "
         "stroma. The colour is the ellipse's own, found without any label.",
     )
     every = Outlines(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
@@ -201,10 +207,14 @@ def add_trees(report: Report, system: ASRSystem, image: npt.NDArray[np.uint8]) -
     learn = tissue & ~(ends > QUARTER).all(axis=1)
     report.section(
         "Tree",
-        f"One image has no diagnosis, so the tree here learns a label that the stain itself gives: a {TILE} px tile is "
-        f"**{COMPARTMENTS[1]}** where at least half of its pixels hold DAB (colour deconvolution, Otsu's threshold), else "
-        f"**{COMPARTMENTS[0]}**. It learns from {int(learn.sum())} tiles of the trained quarters and is judged on "
-        f"{int(test.sum())} of the kept-out one. Colour makes this easy; the second tree must do with sizes and "
+        "One image has no diagnosis, so the tree here learns a label that the "
+        f"stain itself gives: a {TILE} px tile is "
+        f"**{COMPARTMENTS[1]}** where at least half of its pixels hold DAB "
+        "(colour deconvolution, Otsu's threshold), else "
+        f"**{COMPARTMENTS[0]}**. It learns from {int(learn.sum())} tiles of the "
+        "trained quarters and is judged on "
+        f"{int(test.sum())} of the kept-out one. Colour makes this easy; the "
+        "second tree must do with sizes and "
         "directions.",
     )
     names = system.attribute_names
@@ -231,7 +241,8 @@ def add_curves(report: Report, result: FitResult, errors: list[float]) -> None:
             (draw_curves(training, "epoch", "mean square error"), "Training of the network."),
             (draw_curves(settling, "step", "mean square error"), "Settling of the ellipses."),
         ],
-        "The price of ellipses sets in after half of the training and after 30 % of the settling; error then rises a "
+        "The price of ellipses sets in after half of the training and after 30 "
+        "% of the settling; error then rises a "
         "little while ellipses that save too little disappear.",
     )
 
@@ -264,8 +275,10 @@ def add_timing(report: Report, refined: Explanation) -> None:
     report.section("Renderer")
     report.table(
         rows,
-        f"{int(near.sum())} ellipses of the kept-out quarter on {TIMED_SIDE} x {TIMED_SIDE} pixels, order-free "
-        f"composition, {torch.get_num_threads()} threads, median of {TIMED_RUNS} alternating runs. The pictures differ by "
+        f"{int(near.sum())} ellipses of the kept-out quarter on {TIMED_SIDE} x "
+        f"{TIMED_SIDE} pixels, order-free "
+        f"composition, {torch.get_num_threads()} threads, median of "
+        f"{TIMED_RUNS} alternating runs. The pictures differ by "
         f"at most {gap:.1e}, the interpolation error of the published path.",
     )
 
@@ -283,8 +296,10 @@ def add_volume(report: Report, run_dir: Path) -> None:
         picture, every = model(torch.from_numpy(volume)[None])
     report.section(
         "Three dimensions",
-        "The same network with ellipsoids, on synthetic volumes of blobs and a winding vessel with noise. The paper names "
-        f"volumes as future work. {every.opacity.shape[1]} ellipsoids a volume of 32 x 32 x 32 voxels, trained on "
+        "The same network with ellipsoids, on synthetic volumes of blobs and a "
+        "winding vessel with noise. The paper names "
+        f"volumes as future work. {every.opacity.shape[1]} ellipsoids a volume "
+        "of 32 x 32 x 32 voxels, trained on "
         f"{VOLUMES} volumes for {round(result.seconds)} s, judged on {TEST_VOLUMES} others.",
     )
     report.metrics(

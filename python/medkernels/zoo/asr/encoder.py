@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         self.laterals = nn.ModuleList(conv(deep, shallow, 1) for deep, shallow in pairs)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """image [B,C,*size] -> the latent of each spacing at its own stride, [B,width_j,*ceil(size / stride_j)]."""
+        """image [B,C,*size] -> the latents at their own strides, [B,width_j,*ceil(size / stride_j)]."""
         latents: list[Tensor] = []
         x = image
         for level in self.levels:
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
 
 def cell_centers(grid: Sequence[int], spacing: int, like: Tensor) -> Tensor:
-    """Centres (x, y[, z]) of a grid of cells, [K, dims]; cell i spans pixels i r .. (i + 1) r - 1, row-major."""
+    """Centres (x, y[, z]) of a grid of cells, [K, dims], row-major; cell i from pixel i r on."""
     steps = [(torch.arange(n, dtype=like.dtype, device=like.device) + 0.5) * spacing - 0.5 for n in grid]
     return torch.stack([axis.reshape(-1) for axis in reversed(torch.meshgrid(*steps, indexing="ij"))], dim=-1)
 

@@ -4,7 +4,8 @@ It is kept to be compared with `medkernels.render.ellipses`, in time, memory and
 pass over the whole canvas, and autograd keeps each pass.
 
 Source: "Autoassociative Learning of Structural Representations for Modeling and Classification in Medical
-Imaging", arXiv 2411.12070, steps named in its method section; how the coloured discs are put together is ours.
+Imaging", arXiv 2411.12070, steps named in its method section; how the coloured discs are put together is
+ours.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def grid_sample_ellipses(
     Returns
     -------
     Tensor
-        [B,C,H,W]; differs from `medkernels.render.ellipses` by the interpolation in the raster, most at the rim
-        of the disc's support.
+        [B,C,H,W]; differs from `medkernels.render.ellipses` by the interpolation in the raster, most at the
+        rim of the disc's support.
     """
     if composition not in ("union", "over"):
         raise ValueError(f"composition: want 'union' or 'over', got {composition!r}")

@@ -1,7 +1,7 @@
 """The ASR network: an encoder, a modeler for each scale, and the ellipse renderer.
 
-Source: "Autoassociative Learning of Structural Representations for Modeling and Classification in Medical Imaging",
-arXiv 2411.12070. What the paper leaves open, and how it is settled here, stands in card.md.
+Source: "Autoassociative Learning of Structural Representations for Modeling and Classification in Medical
+Imaging", arXiv 2411.12070. What the paper leaves open, and how it is settled here, stands in card.md.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ def appearances(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """How each ellipse shows at its centre, by scale.
 
-    The colour beneath it [B,K,C], from the background and coarser scales; the colour with it [B,K,C]; and its contrast
-    [B,K], the distance of the two in RGB of [0,1]. An ellipse whose centre lies outside the image has contrast 0.
+    The colour beneath it [B,K,C], from the background and coarser scales; the colour with it [B,K,C]; and its
+    contrast [B,K], the distance of the two in RGB of [0,1]. An ellipse whose centre lies outside the image
+    has contrast 0.
     """
     found = []
     for number, scale in enumerate(explanation.scales):

@@ -1,7 +1,7 @@
 """Sharpen an explanation by descending on the ellipses of one image.
 
-The network proposes all ellipses in one pass; with a renderer this quick it costs seconds to let them settle on the
-image. This step is not in the paper.
+The network proposes all ellipses in one pass; with a renderer this quick it costs seconds to let them settle
+on the image. This step is not in the paper.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ REFINED = 150  # steps the ellipses of the shown patches are given to settle
 LISTED = 50  # most skipped files named
 
 OUTLINE_NOTE = (
-    f"Only ellipses that change the picture are drawn: opacity times colour distance to what coarser scales show at "
+    "Only ellipses that change the picture are drawn: opacity times colour "
+    "distance to what coarser scales show at "
     f"their centre is at least {SHOWN} (colours in [0, 1])."
 )
 

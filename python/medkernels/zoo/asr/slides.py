@@ -1,4 +1,4 @@
-"""Opening histology images of any size: RGB regions as uint8, never more of a large TIFF than the region needs."""
+"""Opening histology images of any size: RGB regions as uint8; of a large TIFF only those are decoded."""
 
 from __future__ import annotations
 

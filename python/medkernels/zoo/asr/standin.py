@@ -1,4 +1,4 @@
-"""Stand-in data: pictures of "thyroid tissue" whose classes differ in the shape and size of follicles alone."""
+"""Stand-in data: pictures of "thyroid tissue" whose classes differ in the shape and size of follicles."""
 
 from __future__ import annotations
 

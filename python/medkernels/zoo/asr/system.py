@@ -30,7 +30,8 @@ from medkernels.zoo.engine.files import replacing, write_text
 from medkernels.zoo.engine.logs import Row, console
 
 PAPER = (
-    "Autoassociative Learning of Structural Representations for Modeling and Classification in Medical Imaging, "
+    "Autoassociative Learning of Structural Representations for Modeling "
+    "and Classification in Medical Imaging, "
     "arXiv 2411.12070"
 )
 HELD_OUT, VALIDATION = 0.2, 0.15  # shares of the cases
@@ -79,6 +80,8 @@ class ASRFit:
         Of training.
     rank : int
         This process; files are written by process 0 alone.
+    skipped : tuple of (path, reason)
+        Files that gave no patch.
     """
 
     metrics: dict[str, Any]
@@ -86,6 +89,7 @@ class ASRFit:
     model: Path
     seconds: float
     rank: int
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @register(
@@ -100,9 +104,9 @@ class ASRSystem(HubSystem):
     Parameters
     ----------
     variant : {"structures", "published"}
-        "published" is the paper's network: one ellipse a cell, centred in it, always present. "structures" lets
-        ellipses move within their cell and fade, paints coarse scales first and charges for each ellipse, so that
-        those that stay sit on nuclei, lumens and glands.
+        "published" is the paper's network: one ellipse a cell, centred in it, always present. "structures"
+        lets ellipses move within their cell and fade, paints coarse scales first and charges for each
+        ellipse, so that those that stay sit on nuclei, lumens and glands.
     spacings : sequence of int, optional
         Cell sizes in pixels, ascending; the variant's own if None.
     composition : {"over", "union"}, optional
@@ -115,7 +119,8 @@ class ASRSystem(HubSystem):
     area : float
         See `Objective`.
     refine_steps : int
-        Steps that ``predict`` and the report let the ellipses of each patch settle; 0 takes the network's word.
+        Steps that ``predict`` and the report let the ellipses of each patch settle; 0 takes the network's
+        word.
     patch, stride, min_tissue, max_patches
         How a folder is cut; see `load_folder`.
     """
@@ -199,8 +204,8 @@ class ASRSystem(HubSystem):
         crop : int, optional
             Train on random crops of this size; whole patches if None.
         **options
-            Of `FitOptions`; here 60 epochs in batches of 12 at a learning rate that falls from 0.002, ended after 15
-            epochs without gain.
+            Of `FitOptions`; here 60 epochs in batches of 12 at a learning rate that falls from 0.002, ended
+            after 15 epochs without gain.
 
         Returns
         -------
@@ -224,7 +229,8 @@ class ASRSystem(HubSystem):
             "epochs": len(result.history),
             "best_epoch": result.best_epoch,
         }
-        done = ASRFit(metrics, folder / "report.html", folder / "model", result.seconds, result.rank)
+        report, model = folder / "report.html", folder / "model"
+        done = ASRFit(metrics, report, model, result.seconds, result.rank, patches.skipped)
         if result.rank == 0:
             self._finish(patches, split, result.history, done)
         return done
@@ -260,15 +266,17 @@ class ASRSystem(HubSystem):
         ----------
         inputs : path, PatchSet or pictures [N,3,H,W] in [0,1]
         out_dir : path, optional
-            Where to write ``ellipses.csv`` (every ellipse that changes the picture visibly, in image coordinates),
-            ``attributes.csv`` (a row a case), ``patches.csv`` (a row a patch) and pictures of outlines.
+            Where to write ``ellipses.csv`` (every ellipse that changes the picture visibly, in image
+            coordinates), ``attributes.csv`` (a row a case), ``patches.csv`` (a row a patch) and pictures of
+            outlines.
 
         Returns
         -------
         dict
-            ``cases``, ``attribute_names``, ``attributes`` [cases, 36], ``patch_attributes`` [N, 36], ``case_of`` [N],
-            ``images`` and ``corners`` of the patches, ``mse`` [N], ``ellipses`` (a table of arrays), ``classes``
-            (names of the predicted classes, or None), ``skipped`` files and ``files`` written.
+            ``cases``, ``attribute_names``, ``attributes`` [cases, 36], ``patch_attributes`` [N, 36],
+            ``case_of`` [N], ``images`` and ``corners`` of the patches, ``mse`` [N], ``ellipses`` (a table of
+            arrays), ``classes`` (names of the predicted classes, or None), ``skipped`` files and ``files``
+            written.
         """
         patches = self.load(inputs)
         cells: list[list[npt.NDArray[np.float64]]] = []
@@ -314,7 +322,7 @@ class ASRSystem(HubSystem):
         return result | {"files": written}
 
     def evaluate(self, data: Data) -> dict[str, float]:
-        """Mean "mse", "mae" and "ssim" of reconstructions and, if there are classes, "macro_f1" and "accuracy".
+        """Mean "mse", "mae" and "ssim" of reconstructions and, with classes, "macro_f1" and "accuracy".
 
         Parameters
         ----------

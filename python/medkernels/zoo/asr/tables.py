@@ -52,7 +52,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
 
 
 def write_tables(folder: Path, result: Mapping[str, Any]) -> list[str]:
-    """Write a prediction as ``ellipses.csv``, ``attributes.csv`` and ``patches.csv``; returns the files' names."""
+    """Write ``ellipses.csv``, ``attributes.csv`` and ``patches.csv`` of a prediction; returns their names."""
     names, cases = result["attribute_names"], result["cases"]
     per_case = zip(cases, result["classes"] or [""] * len(cases), result["attributes"].tolist(), strict=True)
     per_patch = zip(

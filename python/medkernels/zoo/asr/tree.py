@@ -1,4 +1,4 @@
-"""A small decision tree as plain data: learned by scikit-learn, saved as JSON, applied and drawn without it."""
+"""A small decision tree as plain data: learned by scikit-learn; saved, applied and drawn without it."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _nodes(node: Node) -> list[Node]:
 
 
 def _place(node: Node, depth: int, first: float, places: dict[int, tuple[float, float]]) -> float:
-    """Put leaves side by side and questions above the middle of theirs; returns the place of the next leaf."""
+    """Put leaves side by side, and questions above the middle of theirs; returns the next leaf's place."""
     if node.low is None or node.high is None:
         places[id(node)] = (first, -float(depth))
         return first + 1

@@ -117,7 +117,7 @@ class VolumeASR(nn.Module):
 
 
 def synthetic_volume(seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Blobs in any direction and one winding vessel: volume [1,32,32,32] in [0,1] and the voxels inside them."""
+    """Blobs in any direction and a winding vessel: volume [1,32,32,32] and its voxels inside them."""
     rng = np.random.default_rng([seed, SIDE])
     points = np.moveaxis(np.mgrid[:SIDE, :SIDE, :SIDE], 0, -1).astype(np.float64)
     truth = np.zeros((SIDE,) * 3, bool)
@@ -152,7 +152,7 @@ def reconstruction_loss(module: nn.Module, batch: Tensor) -> dict[str, Tensor]:
 
 
 def judge_volume(model: VolumeASR, seed: int) -> dict[str, float]:
-    """Dice overlap with the true voxels, and mean square error to the noise-free volume, of one synthetic volume."""
+    """Of a synthetic volume: Dice with the true voxels, and mean square error to the noise-free volume."""
     volume, truth = synthetic_volume(seed)
     model.eval()
     with torch.no_grad():
