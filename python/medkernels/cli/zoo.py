@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,7 +167,7 @@ def fit(
     result = system.fit(data, run_dir, **options)
     if getattr(result, "rank", 0) != 0:
         return
-    _name_skipped(getattr(result, "skipped", ()))
+    _name_skipped(result)
     model = getattr(result, "model", None)
     if model is None:  # a system that does not save itself
         model = run_dir / "model"
@@ -210,9 +210,9 @@ def predict(
     # Some systems also write tables and pictures of their own.
     own = {"out_dir": out} if "out_dir" in inspect.signature(system.predict).parameters else {}
     result = system.predict(data, **own)
-    _name_skipped(result.get("skipped", ()))
+    _name_skipped(result)
     written = [str(path) for path in save_result(result, out)]
-    written += [str(out / file) for file in result.get("files", ())] if own else []
+    written += [str(out / file) for file in _part(result, "files")] if own else []
     if as_json:
         print_json({"system": name, "files": written})
     else:
@@ -258,8 +258,14 @@ def _load(name: str, model: str) -> Any:
         raise ValueError(f"{model} holds no readable weights: {error}") from error
 
 
-def _name_skipped(skipped: Sequence[Sequence[str]]) -> None:
-    """Files that could not be used, each with its reason, then how many there were."""
+def _part(result: Any, name: str) -> Sequence[Any]:
+    found: Sequence[Any] = result.get(name, ()) if isinstance(result, Mapping) else getattr(result, name, ())
+    return found
+
+
+def _name_skipped(result: Any) -> None:
+    """Name the files that could not be used, each with its reason, and say how many there were."""
+    skipped = _part(result, "skipped")
     for path, reason in skipped:
         error_line(f"skipped {path}: {reason}")
     if skipped:
