@@ -111,13 +111,13 @@ struct Vector {
   // The integer nearest to x, for |x| < 2^22 (float) or 2^51 (double).
   [[gnu::always_inline]] static inline Int round(const Real& x) {
     const Real shifted = x + F::round_magic;
-    return reinterpret_cast<const Int&>(shifted) - std::bit_cast<typename F::Int>(F::round_magic);
+    return __builtin_bit_cast(Int, shifted) - std::bit_cast<typename F::Int>(F::round_magic);
   }
 
   // 1/sqrt(x) for normal positive x (something finite for x = 0): integer seed, then Newton steps to full precision.
   [[gnu::always_inline]] static inline Real rsqrt(const Real& x) {
-    Int bits = F::rsqrt_seed - (reinterpret_cast<const Int&>(x) >> 1);
-    Real y = reinterpret_cast<const Real&>(bits);
+    Int bits = F::rsqrt_seed - (__builtin_bit_cast(Int, x) >> 1);
+    Real y = __builtin_bit_cast(Real, bits);
     const Real half = x * T(0.5);
     for (int i = 0; i < F::newton_steps; ++i) y = y * (T(1.5) - half * y * y);
     return y;
@@ -131,20 +131,20 @@ struct Vector {
     const Real r = (x - n * F::ln2_high) - n * F::ln2_low;
     Real series = broadcast(inverse_factorial<T>(F::exp_terms));
     for (int k = F::exp_terms - 1; k >= 0; --k) series = series * r + inverse_factorial<T>(k);
-    const Int exponent = reinterpret_cast<const Int&>(shifted) - std::bit_cast<typename F::Int>(F::round_magic);
+    const Int exponent = __builtin_bit_cast(Int, shifted) - std::bit_cast<typename F::Int>(F::round_magic);
     const Int scale = (exponent + F::bias) << F::mantissa_bits;
-    return series * reinterpret_cast<const Real&>(scale);
+    return series * __builtin_bit_cast(Real, scale);
   }
 
   // log(x) for normal positive x: x = 2^n m, m in [1/sqrt2, sqrt2), log m = 2 atanh((m-1)/(m+1)).
   [[gnu::always_inline]] static inline Real log(const Real& x) {
     constexpr typename F::Int one = typename F::Int(F::bias) << F::mantissa_bits;
     constexpr typename F::Int mantissa = (typename F::Int(1) << F::mantissa_bits) - 1;
-    const Int bits = reinterpret_cast<const Int&>(x);
+    const Int bits = __builtin_bit_cast(Int, x);
     const Int m_bits = (bits & mantissa) | one;
-    Real m = reinterpret_cast<const Real&>(m_bits);
+    Real m = __builtin_bit_cast(Real, m_bits);
     const Int n_bits = (bits >> F::mantissa_bits) - F::bias + std::bit_cast<typename F::Int>(F::round_magic);
-    Real n = reinterpret_cast<const Real&>(n_bits) - F::round_magic;
+    Real n = __builtin_bit_cast(Real, n_bits) - F::round_magic;
     const Int large = m > T(1.41421356237309504880);
     m = large ? m * T(0.5) : m;
     n = large ? n + T(1) : n;
