@@ -64,7 +64,7 @@ def test_sigkill_and_resume_is_bit_identical(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.zoo.jobs", str(killed), slowly],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     try:
         deadline = time.monotonic() + 120
