@@ -14,11 +14,11 @@ from medkernels.zoo.asr.data import (
     Patches,
     from_arrays,
     load_folder,
-    split_cases,
     tissue_patches,
     tissue_share,
 )
 from medkernels.zoo.asr.slides import open_slide, to_rgb, to_uint8
+from medkernels.zoo.asr.splits import split_cases
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,12 @@ from medkernels.zoo.asr.attributes import (
 )
 from medkernels.zoo.asr.data import from_arrays
 from medkernels.zoo.asr.model import ASR, Ellipses
+from medkernels.zoo.asr.splits import split_patches
 from medkernels.zoo.asr.standin import CLASSES, stand_in
-from medkernels.zoo.asr.system import ASRSystem, check_spacings, split_patches
+from medkernels.zoo.asr.system import ASRSystem, check_spacings
 from medkernels.zoo.asr.tree import draw_tree, learn_tree, load_tree, macro_f1
 
-QUICK = {"max_epochs": 2, "batch_size": 4, "progress": False, "tensorboard": False}
+QUICK = {"max_epochs": 2, "batch_size": 2, "progress": False, "tensorboard": False}
 
 
 def test_three_scales_give_the_36_attributes():

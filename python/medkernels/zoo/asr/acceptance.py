@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medkernels.zoo.asr.data import Patches, PatchSet, from_arrays, split_cases
+from medkernels.zoo.asr.data import Patches, PatchSet, from_arrays
 from medkernels.zoo.asr.model import CODE, ConvAutoencoder
+from medkernels.zoo.asr.splits import split_cases
 from medkernels.zoo.asr.standin import CLASSES, stand_in
 from medkernels.zoo.asr.system import ASRSystem
 from medkernels.zoo.asr.tree import learn_tree, macro_f1
@@ -64,9 +65,9 @@ def compare(seed: int, work: Path, *, variant: str = "published") -> dict[str, f
         "seed": seed,
         "tensorboard": False,
     }
-    torch.manual_seed(seed)
-    system = ASRSystem(variant=variant, spacings=SPACINGS)
+    system = ASRSystem(variant=variant, spacings=SPACINGS, init_seed=seed)
     system.train_network(patches, learn, learn[:BATCH], work / "asr", FitOptions(**options))
+    torch.manual_seed(seed)
     baseline = ConvAutoencoder(SPACINGS)
     train_baseline(baseline, patches, learn, work / "baseline", FitOptions(**options))
     features = {

@@ -297,30 +297,3 @@ def _nothing(root: Path, skipped: Sequence[tuple[str, str]]) -> str:
     listed = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     return f"data: no image of {root} gave a patch ({listed}{more})"
-
-
-def split_cases(
-    labels: npt.NDArray[np.int64], share: float, seed: int, among: npt.NDArray[np.int64] | None = None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split cases into two groups, each class in the same proportion; a case is never torn apart.
-
-    Parameters
-    ----------
-    labels : [cases]
-    share : of the second group, rounded in each class.
-    seed : of the random choice.
-    among : the cases to split; all if None.
-
-    Returns
-    -------
-    tuple of arrays
-        Sorted case indices of the first and the second group; the second may be empty.
-    """
-    rng = np.random.default_rng([seed, len(labels)])
-    pool = np.arange(len(labels)) if among is None else among
-    second: list[int] = []
-    for label in np.unique(labels[pool]):
-        members = rng.permutation(pool[labels[pool] == label])
-        second.extend(members[: round(share * len(members))].tolist())
-    chosen = np.array(sorted(second), np.int64)
-    return np.setdiff1d(pool, chosen), chosen

@@ -20,7 +20,7 @@ HIDDEN = 64  # hidden channels of a modeler
 SMALLEST = 0.1  # the least semi-axis, as a fraction of the spacing; the largest is one spacing
 HEAD_SCALE = 0.3  # the last layer of a modeler starts this much smaller, so that all ellipses start alike
 OPACITY = 0.995  # the renderer keeps 1 - alpha above zero
-INITIAL_FADE = 1.0  # logit of the opacity at the start, where the network chooses it
+INITIAL_FADE = 2.0  # logit of the opacity at the start, where the network chooses it
 CODE = 18  # channels of the baseline's code: mean and std over cells give 36 features, as many as ASR exports
 
 

@@ -16,7 +16,7 @@ LARGE, SMALL = (9.5, 8.5), 3.2  # semi-axes of class "mixed", px
 RIM = 1.3  # thickness of the follicle wall, px
 GAP = 1.0  # least distance of follicles where there is room, px
 NOISE = 0.03
-TISSUE, LUMEN, WALL = (0.90, 0.62, 0.74), (0.95, 0.88, 0.92), (0.50, 0.26, 0.56)
+TISSUE, LUMEN, WALL = (0.90, 0.62, 0.74), (0.95, 0.88, 0.92), (0.70, 0.45, 0.68)
 MEAN_COLOR = (0.87, 0.66, 0.77)  # every picture is shifted to this mean
 TRIALS = 400
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,47 +12,46 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from medkernels.zoo import register
-from medkernels.zoo.asr.attributes import attribute_names, case_attributes, cell_tables
-from medkernels.zoo.asr.data import Patches, PatchSet, check_cutting, from_arrays, load_folder, split_cases
-from medkernels.zoo.asr.losses import KINDS, Objective, objective, reconstruction_metrics
+from medkernels.zoo.asr.apply import judge, predict
+from medkernels.zoo.asr.attributes import attribute_names
+from medkernels.zoo.asr.data import Patches, PatchSet, check_cutting, from_arrays, load_folder
+from medkernels.zoo.asr.losses import KINDS, Objective, objective
 from medkernels.zoo.asr.model import ASR, Explanation
-from medkernels.zoo.asr.pictures import Outlines, draw_outlines, outlines, pick, to_picture
 from medkernels.zoo.asr.refine import refine
 from medkernels.zoo.asr.report import write_report
-from medkernels.zoo.asr.tables import ELLIPSE_COLUMNS, list_ellipses, write_csv, write_tables
+from medkernels.zoo.asr.splits import split_patches
+from medkernels.zoo.asr.tables import write_csv
 from medkernels.zoo.asr.tree import Tree, learn_tree, load_tree, macro_f1
 from medkernels.zoo.engine import FitOptions, FitResult, HubSystem, fit
-from medkernels.zoo.engine.files import replacing, write_text
-from medkernels.zoo.engine.logs import Row, console
+from medkernels.zoo.engine.files import write_text
+from medkernels.zoo.engine.logs import Row
 
 PAPER = (
     "Autoassociative Learning of Structural Representations for Modeling "
     "and Classification in Medical Imaging, "
     "arXiv 2411.12070"
 )
-HELD_OUT, VALIDATION = 0.2, 0.15  # shares of the cases
 PRICE_STARTS, PRICE_FULL = 0.5, 0.8  # when in training the price of ellipses sets in, as shares of the steps
 TRAINING: dict[str, Any] = {
-    "max_epochs": 60,
+    "max_epochs": 30,
     "batch_size": 12,
-    "lr": 2e-3,
+    "lr": 3e-3,
     "schedule": "cosine",
-    "patience": 15,
+    "warmup_steps": 100,
+    "patience": 10,
 }
-LOOKED_AT = 8  # patches explained at a time outside training
-PICTURES = 12  # most pictures that predict writes
-
+EPOCH_STEPS = 50  # least steps of an epoch
+CROP = 128
 DEFAULTS: dict[str, dict[str, Any]] = {
     "structures": {
         "spacings": (8, 14, 48),
         "composition": "over",
         "layers": 1.0,
         "price": 0.5,
-        "network": {"offsets": True, "fading": True, "initial": (0.45, 0.25), "blocks": 2, "top_down": True},
+        "network": {"offsets": True, "fading": True, "initial": (0.6, 0.45), "blocks": 2, "top_down": True},
     },
     "published": {
         "spacings": (8, 16, 32),
@@ -121,6 +120,8 @@ class ASRSystem(HubSystem):
     refine_steps : int
         Steps that ``predict`` and the report let the ellipses of each patch settle; 0 takes the network's
         word.
+    init_seed : int
+        Of the network's first weights.
     patch, stride, min_tissue, max_patches
         How a folder is cut; see `load_folder`.
     """
@@ -139,6 +140,7 @@ class ASRSystem(HubSystem):
         price: float | None = None,
         area: float = 0.0,
         refine_steps: int = 0,
+        init_seed: int = 0,
         patch: int = 256,
         stride: int | None = None,
         min_tissue: float = 0.25,
@@ -170,7 +172,9 @@ class ASRSystem(HubSystem):
             area,
             chosen["price"] if price is None else price,
         )
-        self.module = ASR(self.spacings, composition=composition, tau=tau, **chosen["network"])
+        with torch.random.fork_rng():
+            torch.manual_seed(init_seed)
+            self.module = ASR(self.spacings, composition=composition, tau=tau, **chosen["network"])
         self.refine_steps = refine_steps
         self.cutting = {
             "patch": patch,
@@ -202,10 +206,11 @@ class ASRSystem(HubSystem):
             A folder as `medkernels.zoo.asr.data` describes it, or patches.
         run_dir : path
         crop : int, optional
-            Train on random crops of this size; whole patches if None.
+            Side of the random crops that are trained on; 128, or the whole patch if that is smaller, if None.
         **options
-            Of `FitOptions`; here 60 epochs in batches of 12 at a learning rate that falls from 0.002, ended
-            after 15 epochs without gain.
+            Of `FitOptions`; here 30 epochs of at least 50 batches of 12, the patches of a small cohort
+            recurring in one epoch, at a learning rate that falls from 0.003, ended after 10 epochs without
+            gain.
 
         Returns
         -------
@@ -218,10 +223,14 @@ class ASRSystem(HubSystem):
         """
         settings = FitOptions(**(TRAINING | options))
         patches, folder = self.load(data), Path(run_dir)
-        if crop is not None and not 1 <= crop <= min(patches.pixels.shape[1:3]):
-            raise ValueError(f"crop must lie between 1 and the patch size, got {crop}")
+        side = min(patches.pixels.shape[1:3])
+        crop = min(CROP, side) if crop is None else crop
+        if not 1 <= crop <= side:
+            raise ValueError(f"crop must lie between 1 and the patch size of {side}, got {crop}")
         split = split_patches(patches, settings.seed)
-        result = self.train_network(patches, split["train"], split["valid"], folder, settings, crop=crop)
+        recurring = math.ceil(EPOCH_STEPS * settings.batch_size / len(split["train"]))
+        train = np.tile(split["train"], max(1, recurring))
+        result = self.train_network(patches, train, split["valid"], folder, settings, crop=crop)
         metrics: dict[str, Any] = {
             "cases": len(patches.cases),
             "patches": len(patches),
@@ -255,7 +264,7 @@ class ASRSystem(HubSystem):
     def attributes(self, data: Data | npt.NDArray[Any] | Tensor) -> npt.NDArray[np.float64]:
         """Attributes [cases, 36] of every case, as the network sees it."""
         patches = self.load(data)
-        return self._judge(patches, np.arange(len(patches)))[1]
+        return judge(self, patches, np.arange(len(patches)))[1]
 
     def predict(
         self, inputs: Data | npt.NDArray[Any] | Tensor, out_dir: str | Path | None = None
@@ -278,48 +287,7 @@ class ASRSystem(HubSystem):
             arrays), ``classes`` (names of the predicted classes, or None), ``skipped`` files and ``files``
             written.
         """
-        patches = self.load(inputs)
-        cells: list[list[npt.NDArray[np.float64]]] = []
-        errors: list[float] = []
-        table: dict[str, list[Any]] = {name: [] for name in ELLIPSE_COLUMNS}
-        written: list[str] = []
-        for indices, images, explanation in self._explanations(
-            patches, np.arange(len(patches)), self.refine_steps
-        ):
-            size = (images.shape[2], images.shape[3])
-            picture = self.module.render(explanation, size)
-            errors.extend(reconstruction_metrics(picture, images)["mse"].tolist())
-            cells.append(cell_tables(explanation))
-            for row, index in enumerate(indices):
-                found = outlines(self.module, pick(explanation, row), size, [(0, 0)])
-                list_ellipses(table, patches, int(index), self.spacings, found)
-                if out_dir is not None and index < PICTURES:
-                    name = f"outlines-{index:04d}.png"
-                    every = Outlines(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-                    figure = draw_outlines(to_picture(images[row]), every)
-                    with replacing(Path(out_dir) / name) as temporary:
-                        figure.savefig(temporary, format="png", dpi=150)
-                    written.append(name)
-        stacked = [np.concatenate(parts) for parts in zip(*cells, strict=True)]
-        per_case = self._case_features(patches, stacked)
-        result: dict[str, Any] = {
-            "cases": list(patches.cases),
-            "attribute_names": self.attribute_names,
-            "attributes": per_case,
-            "patch_attributes": np.stack(
-                [case_attributes([t[i] for t in stacked]) for i in range(len(patches))]
-            ),
-            "case_of": patches.case_of,
-            "images": list(patches.images),
-            "corners": patches.corners,
-            "mse": np.array(errors),
-            "ellipses": {name: np.array(values) for name, values in table.items()},
-            "classes": [self.tree.classes[n] for n in self.tree.predict(per_case)] if self.tree else None,
-            "skipped": [list(entry) for entry in patches.skipped],
-        }
-        if out_dir is not None:
-            written += write_tables(Path(out_dir), result)
-        return result | {"files": written}
+        return predict(self, self.load(inputs), None if out_dir is None else Path(out_dir))
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Mean "mse", "mae" and "ssim" of reconstructions and, with classes, "macro_f1" and "accuracy".
@@ -334,7 +302,7 @@ class ASRSystem(HubSystem):
             If the data's classes are not those the tree knows.
         """
         patches = self.load(data)
-        metrics, features = self._judge(patches, np.arange(len(patches)))
+        metrics, features = judge(self, patches, np.arange(len(patches)))
         named = patches.labels >= 0
         if self.tree is not None and named.any():
             unknown = sorted(set(patches.classes) - set(self.tree.classes))
@@ -388,47 +356,6 @@ class ASRSystem(HubSystem):
 
         return loss
 
-    def _explanations(
-        self, patches: PatchSet, indices: npt.NDArray[Any], refine_steps: int
-    ) -> Iterator[tuple[npt.NDArray[Any], Tensor, Explanation]]:
-        """Explain patches a few at a time, with a bar."""
-        self.module.eval()
-        device = next(self.module.parameters()).device
-        parts = [indices[first : first + LOOKED_AT] for first in range(0, len(indices), LOOKED_AT)]
-        for part in track(
-            parts, "explaining", console=console, disable=not console.is_interactive, transient=True
-        ):
-            images = patches.batch(part).to(device)
-            with torch.no_grad():
-                yield part, images, self.explain(images, refine_steps)
-
-    def _judge(
-        self, patches: PatchSet, indices: npt.NDArray[Any]
-    ) -> tuple[dict[str, float], npt.NDArray[np.float64]]:
-        """Mean reconstruction metrics of some patches, and the attributes of their cases in order."""
-        sums: dict[str, list[Tensor]] = {}
-        cells: list[list[npt.NDArray[np.float64]]] = []
-        for _, images, explanation in self._explanations(patches, indices, 0):
-            picture = self.module.render(explanation, (images.shape[2], images.shape[3]))
-            for name, values in reconstruction_metrics(picture, images).items():
-                sums.setdefault(name, []).append(values)
-            cells.append(cell_tables(explanation))
-        stacked = [np.concatenate(parts) for parts in zip(*cells, strict=True)]
-        features = self._case_features(patches, stacked, indices)
-        return {name: float(torch.cat(values).mean()) for name, values in sums.items()}, features
-
-    def _case_features(
-        self,
-        patches: PatchSet,
-        cells: Sequence[npt.NDArray[np.float64]],
-        indices: npt.NDArray[Any] | None = None,
-    ) -> npt.NDArray[np.float64]:
-        """Attributes [cases,36] of the cases that the patches belong to, ascending."""
-        owners = patches.case_of if indices is None else patches.case_of[indices]
-        return np.stack(
-            [case_attributes([table[owners == case] for table in cells]) for case in np.unique(owners)]
-        )
-
     def _finish(
         self, patches: PatchSet, split: Mapping[str, npt.NDArray[Any]], history: list[Row], done: ASRFit
     ) -> None:
@@ -436,7 +363,7 @@ class ASRSystem(HubSystem):
         features = self.attributes(patches)
         for name, part in (("train", split["learn"]), ("held_out", split["held_out"])):
             if len(part):
-                done.metrics[name] = self._judge(patches, part)[0]
+                done.metrics[name] = judge(self, patches, part)[0]
         if patches.labelled:
             known = np.flatnonzero(patches.labels >= 0)
             held_out = np.unique(patches.case_of[split["held_out"]])
@@ -473,26 +400,3 @@ def check_spacings(spacings: Sequence[int]) -> tuple[int, ...]:
     if not numbers or not whole or list(numbers) != sorted(set(numbers)):
         raise ValueError(f"spacings must be ascending integers of at least 2, got {list(numbers)}")
     return numbers
-
-
-def split_patches(patches: PatchSet, seed: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Patch indices: "held_out" cases (only where there are classes to judge), "valid" and "train" cases.
-
-    "learn" is "train" and "valid" together. A single case is split by patches; a single patch serves as both.
-    """
-    everything = np.arange(len(patches.cases))
-    rest, held_out = (
-        split_cases(patches.labels, HELD_OUT, seed) if patches.labelled else (everything, everything[:0])
-    )
-    train, valid = split_cases(patches.labels, VALIDATION, seed + 1, among=rest)
-    parts = {
-        name: patches.of_cases(cases)
-        for name, cases in (("train", train), ("valid", valid), ("held_out", held_out))
-    }
-    learn = patches.of_cases(rest)
-    if not len(parts["valid"]):
-        mixed = np.random.default_rng(seed).permutation(learn)
-        count = max(1, round(VALIDATION * len(mixed)))
-        parts["valid"] = np.sort(mixed[:count])
-        parts["train"] = np.sort(mixed[count:]) if len(mixed) > 1 else learn
-    return parts | {"learn": learn}
