@@ -60,10 +60,10 @@ double measure_fma_rate(double seconds) {
   const auto start = std::chrono::steady_clock::now();
   parallel_for(num_threads(), [&](int64_t) {
     int64_t mine = 0;
-    while (seconds_since(start) < seconds) {
+    do {
       sink.store(run(), std::memory_order_relaxed);
       ++mine;
-    }
+    } while (seconds_since(start) < seconds);
     calls += mine;
   });
   return flops_per_call * static_cast<double>(calls) / seconds_since(start);

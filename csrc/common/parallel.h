@@ -1,6 +1,7 @@
 // Parallel loops. The only place that knows which threading runtime is used.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 
@@ -20,5 +21,11 @@ void set_interrupt_check(InterruptCheck check);
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
 struct Interrupted {};
+
+// parallel_for over blocks of small items: calls body(begin, end) for consecutive ranges that cover [0, count).
+inline void parallel_blocks(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
+  constexpr int64_t block = 256;
+  parallel_for((count + block - 1) / block, [&](int64_t i) { body(i * block, std::min(count, (i + 1) * block)); });
+}
 
 }  // namespace mk

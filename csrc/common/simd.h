@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#if defined(__x86_64__)
+#include <immintrin.h>  // declares the builtins of all instruction sets
+#endif
 
 namespace mk::simd {
 
@@ -41,7 +44,7 @@ struct Format<float> {
   static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float exp_limit = 87.0f;
   static constexpr float ln2_high = 0.693145751953125f, ln2_low = 1.42860682030941723212e-6f;
-  static constexpr int exp_terms = 7, log_terms = 5;
+  static constexpr int exp_terms = 6, log_terms = 5;
 };
 template <>
 struct Format<double> {
@@ -61,6 +64,53 @@ constexpr T inverse_factorial(int k) {
   for (int i = 2; i <= k; ++i) value /= T(i);
   return value;
 }
+
+// Estimates of 12 or 14 bits that a processor has as instructions; false where there is none. (Clang would refuse
+// them in a function that is not itself compiled for the instruction set.)
+template <class T, int Lanes>
+struct Hardware {
+  using Real = typename VectorTypes<T, Lanes>::Real;
+  [[gnu::always_inline]] static inline bool rsqrt(const Real&, Real&) { return false; }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real&, Real&) { return false; }
+};
+#if defined(__x86_64__) && !defined(__clang__)
+template <>
+struct Hardware<float, 4> {
+  using Real = VectorTypes<float, 4>::Real;
+  [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
+    y = __builtin_ia32_rsqrtps(x);
+    return true;
+  }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real& x, Real& y) {
+    y = __builtin_ia32_rcpps(x);
+    return true;
+  }
+};
+template <>
+struct Hardware<float, 8> {
+  using Real = VectorTypes<float, 8>::Real;
+  [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
+    y = __builtin_ia32_rsqrtps256(x);
+    return true;
+  }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real& x, Real& y) {
+    y = __builtin_ia32_rcpps256(x);
+    return true;
+  }
+};
+template <>
+struct Hardware<float, 16> {
+  using Real = VectorTypes<float, 16>::Real;
+  [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
+    y = __builtin_ia32_rsqrt14ps512_mask(x, Real{}, -1);
+    return true;
+  }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real& x, Real& y) {
+    y = __builtin_ia32_rcp14ps512_mask(x, Real{}, -1);
+    return true;
+  }
+};
+#endif
 
 template <class T, int Lanes>
 struct Vector {
@@ -114,18 +164,35 @@ struct Vector {
     return __builtin_bit_cast(Int, shifted) - std::bit_cast<typename F::Int>(F::round_magic);
   }
 
-  // 1/sqrt(x) for normal positive x (something finite for x = 0): integer seed, then Newton steps to full precision.
+  // 1/sqrt(x) for normal positive x: a seed, then Newton steps to full precision.
   [[gnu::always_inline]] static inline Real rsqrt(const Real& x) {
-    Int bits = F::rsqrt_seed - (__builtin_bit_cast(Int, x) >> 1);
-    Real y = __builtin_bit_cast(Real, bits);
+    Real y;
+    int steps = 1;
+    if (!Hardware<T, Lanes>::rsqrt(x, y)) {
+      const Int bits = F::rsqrt_seed - (__builtin_bit_cast(Int, x) >> 1);
+      y = __builtin_bit_cast(Real, bits);
+      steps = F::newton_steps;
+    }
     const Real half = x * T(0.5);
-    for (int i = 0; i < F::newton_steps; ++i) y = y * (T(1.5) - half * y * y);
+    for (int i = 0; i < steps; ++i) y = y * (T(1.5) - half * y * y);
     return y;
   }
 
-  // exp(x), clamped to the normal range: exp(x) = 2^n exp(r), |r| <= ln2 / 2, Taylor series for exp(r).
+  // sqrt(x) for x = 0 or normal positive x.
+  [[gnu::always_inline]] static inline Real sqrt(const Real& x) { return x > T(0) ? x * rsqrt(x) : Real{}; }
+
+  // 1/x for normal x with a normal reciprocal.
+  [[gnu::always_inline]] static inline Real reciprocal(const Real& x) {
+    Real y;
+    if (!Hardware<T, Lanes>::reciprocal(x, y)) return T(1) / x;
+    return y * (T(2) - x * y);
+  }
+
+  // exp(x) = 2^n exp(r), |r| <= ln2 / 2, with the Taylor series for exp(r). Very negative x give the smallest normal
+  // number; x above F::exp_limit gives rubbish.
   [[gnu::always_inline]] static inline Real exp(const Real& unclamped) {
-    const Real x = clamp(unclamped, -F::exp_limit, F::exp_limit);
+    const Real low = broadcast(-F::exp_limit);
+    const Real x = unclamped > low ? unclamped : low;
     const Real shifted = x * T(1.44269504088896340736) + F::round_magic;
     const Real n = shifted - F::round_magic;
     const Real r = (x - n * F::ln2_high) - n * F::ln2_low;
@@ -148,7 +215,7 @@ struct Vector {
     const Int large = m > T(1.41421356237309504880);
     m = large ? m * T(0.5) : m;
     n = large ? n + T(1) : n;
-    const Real s = (m - T(1)) / (m + T(1)), s2 = s * s;
+    const Real s = (m - T(1)) * reciprocal(m + T(1)), s2 = s * s;
     Real series = broadcast(T(1) / T(2 * F::log_terms + 1));
     for (int k = F::log_terms - 1; k >= 0; --k) series = T(1) / T(2 * k + 1) + series * s2;
     return n * T(0.69314718055994530942) + T(2) * s * series;

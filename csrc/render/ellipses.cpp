@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "common/parallel.h"
 #include "render/check.h"
 
 namespace mk::render {
@@ -23,11 +24,13 @@ Scene<T> scene_of(const Ellipses<T>& in) {
   check_finite(in.angles, "angles");
   Scene<T> scene{in.batch,  in.count,   in.channels,   1,      in.height, in.width, {},
                  in.colors, in.opacity, in.background, in.look};
-  scene.quadrics.reserve(in.batch * in.count);
-  for (int64_t n = 0; n < in.batch * in.count; ++n) {
-    scene.quadrics.push_back(
-        quadric(in.centers[2 * n], in.centers[2 * n + 1], in.axes[2 * n], in.axes[2 * n + 1], in.angles[n]));
-  }
+  scene.quadrics.resize(in.batch * in.count);
+  parallel_blocks(in.batch * in.count, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      scene.quadrics[n] =
+          quadric(in.centers[2 * n], in.centers[2 * n + 1], in.axes[2 * n], in.axes[2 * n + 1], in.angles[n]);
+    }
+  });
   return scene;
 }
 
@@ -43,22 +46,24 @@ void differentiate_ellipses(const Ellipses<T>& in, std::span<const T> grad_image
   const Scene<T> scene = scene_of(in);
   std::vector<Moments> moments(scene.quadrics.size());
   differentiate(scene, grad_image, std::span(moments), out.colors, out.opacity, out.background);
-  for (size_t n = 0; n < moments.size(); ++n) {
-    const Moments& m = moments[n];
-    const double w = in.axes[2 * n], h = in.axes[2 * n + 1];
-    const double cos = std::cos(double(in.angles[n])), sin = std::sin(double(in.angles[n]));
-    // First and second moments along the ellipse's own axes.
-    const double p = cos * m.x + sin * m.y, q = -sin * m.x + cos * m.y;
-    const double pp = cos * cos * m.xx + 2 * cos * sin * m.xy + sin * sin * m.yy;
-    const double qq = sin * sin * m.xx - 2 * cos * sin * m.xy + cos * cos * m.yy;
-    const double pq = cos * sin * (m.yy - m.xx) + (cos * cos - sin * sin) * m.xy;
-    const double gp = -2 * p / (w * w), gq = -2 * q / (h * h);
-    out.centers[2 * n] = static_cast<T>(cos * gp - sin * gq);
-    out.centers[2 * n + 1] = static_cast<T>(sin * gp + cos * gq);
-    out.axes[2 * n] = static_cast<T>(-2 * pp / (w * w * w));
-    out.axes[2 * n + 1] = static_cast<T>(-2 * qq / (h * h * h));
-    out.angles[n] = static_cast<T>(2 * pq * (1 / (w * w) - 1 / (h * h)));
-  }
+  parallel_blocks(in.batch * in.count, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const Moments& m = moments[n];
+      const double w = in.axes[2 * n], h = in.axes[2 * n + 1];
+      const double cos = std::cos(double(in.angles[n])), sin = std::sin(double(in.angles[n]));
+      // First and second moments along the ellipse's own axes.
+      const double p = cos * m.x + sin * m.y, q = -sin * m.x + cos * m.y;
+      const double pp = cos * cos * m.xx + 2 * cos * sin * m.xy + sin * sin * m.yy;
+      const double qq = sin * sin * m.xx - 2 * cos * sin * m.xy + cos * cos * m.yy;
+      const double pq = cos * sin * (m.yy - m.xx) + (cos * cos - sin * sin) * m.xy;
+      const double gp = -2 * p / (w * w), gq = -2 * q / (h * h);
+      out.centers[2 * n] = static_cast<T>(cos * gp - sin * gq);
+      out.centers[2 * n + 1] = static_cast<T>(sin * gp + cos * gq);
+      out.axes[2 * n] = static_cast<T>(-2 * pp / (w * w * w));
+      out.axes[2 * n + 1] = static_cast<T>(-2 * qq / (h * h * h));
+      out.angles[n] = static_cast<T>(2 * pq * (1 / (w * w) - 1 / (h * h)));
+    }
+  });
 }
 
 template void draw_ellipses<float>(const Ellipses<float>&, std::span<float>);

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <vector>
 
+#include "common/parallel.h"
 #include "render/check.h"
 
 namespace mk::render {
@@ -67,16 +68,19 @@ Scene<T> scene_of(const Ellipsoids<T>& in) {
   check_finite(in.rotations, "rotations");
   Scene<T> scene{in.batch, in.count,  in.channels, in.depth,      in.height, in.width,
                  {},       in.colors, in.opacity,  in.background, in.look};
-  scene.quadrics.reserve(in.batch * in.count);
   for (int64_t n = 0; n < in.batch * in.count; ++n) {
-    const Quaternion q = unit_quaternion(&in.rotations[4 * n]);
-    if (!(q.norm > 0)) {
-      std::ostringstream message;
-      message << "rotations must be quaternions of non-zero length, but number " << n << " is all zeros";
-      throw std::invalid_argument(message.str());
-    }
-    scene.quadrics.push_back(quadric(triple(in.centers, n), triple(in.axes, n), rotation(q)));
+    if (unit_quaternion(&in.rotations[4 * n]).norm > 0) continue;
+    std::ostringstream message;
+    message << "rotations must be quaternions of non-zero length, but number " << n << " is all zeros";
+    throw std::invalid_argument(message.str());
   }
+  scene.quadrics.resize(in.batch * in.count);
+  parallel_blocks(in.batch * in.count, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const Mat3 r = rotation(unit_quaternion(&in.rotations[4 * n]));
+      scene.quadrics[n] = quadric(triple(in.centers, n), triple(in.axes, n), r);
+    }
+  });
   return scene;
 }
 
@@ -103,33 +107,35 @@ void differentiate_ellipsoids(const Ellipsoids<T>& in, std::span<const T> grad_v
   const Scene<T> scene = scene_of(in);
   std::vector<Moments> moments(scene.quadrics.size());
   differentiate(scene, grad_volume, std::span(moments), out.colors, out.opacity, out.background);
-  for (size_t n = 0; n < moments.size(); ++n) {
-    const Moments& mom = moments[n];
-    const Quaternion q = unit_quaternion(&in.rotations[4 * n]);
-    const Mat3 r = rotation(q);
-    const Vec3 axes = triple(in.axes, n);
-    const Vec3 first{mom.x, mom.y, mom.z};
-    const Mat3 second{{{mom.xx, mom.xy, mom.xz}, {mom.xy, mom.yy, mom.yz}, {mom.xz, mom.yz, mom.zz}}};
-    Vec3 grad_center{};
-    Mat3 grad_rotation{};
-    for (int k = 0; k < 3; ++k) {
-      const double inverse2 = 1.0 / (axes[k] * axes[k]);
-      double along = 0, along2 = 0;  // first and second moment along the ellipsoid's own axis k
-      for (int i = 0; i < 3; ++i) {
-        along += r[i][k] * first[i];
-        for (int j = 0; j < 3; ++j) {
-          grad_rotation[i][k] += 2 * inverse2 * second[i][j] * r[j][k];
-          along2 += r[i][k] * second[i][j] * r[j][k];
+  parallel_blocks(in.batch * in.count, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const Moments& mom = moments[n];
+      const Quaternion q = unit_quaternion(&in.rotations[4 * n]);
+      const Mat3 r = rotation(q);
+      const Vec3 axes = triple(in.axes, n);
+      const Vec3 first{mom.x, mom.y, mom.z};
+      const Mat3 second{{{mom.xx, mom.xy, mom.xz}, {mom.xy, mom.yy, mom.yz}, {mom.xz, mom.yz, mom.zz}}};
+      Vec3 grad_center{};
+      Mat3 grad_rotation{};
+      for (int k = 0; k < 3; ++k) {
+        const double inverse2 = 1.0 / (axes[k] * axes[k]);
+        double along = 0, along2 = 0;  // first and second moment along the ellipsoid's own axis k
+        for (int i = 0; i < 3; ++i) {
+          along += r[i][k] * first[i];
+          for (int j = 0; j < 3; ++j) {
+            grad_rotation[i][k] += 2 * inverse2 * second[i][j] * r[j][k];
+            along2 += r[i][k] * second[i][j] * r[j][k];
+          }
         }
+        for (int i = 0; i < 3; ++i) grad_center[i] -= 2 * inverse2 * along * r[i][k];
+        out.axes[3 * n + k] = static_cast<T>(-2 * along2 * inverse2 / axes[k]);
       }
-      for (int i = 0; i < 3; ++i) grad_center[i] -= 2 * inverse2 * along * r[i][k];
-      out.axes[3 * n + k] = static_cast<T>(-2 * along2 * inverse2 / axes[k]);
+      for (int i = 0; i < 3; ++i) out.centers[3 * n + i] = static_cast<T>(grad_center[i]);
+      const std::array<double, 4> g = pull_back(q, grad_rotation), unit{q.w, q.x, q.y, q.z};
+      const double radial = g[0] * q.w + g[1] * q.x + g[2] * q.y + g[3] * q.z;
+      for (int i = 0; i < 4; ++i) out.rotations[4 * n + i] = static_cast<T>((g[i] - radial * unit[i]) / q.norm);
     }
-    for (int i = 0; i < 3; ++i) out.centers[3 * n + i] = static_cast<T>(grad_center[i]);
-    const std::array<double, 4> g = pull_back(q, grad_rotation), unit{q.w, q.x, q.y, q.z};
-    const double radial = g[0] * q.w + g[1] * q.x + g[2] * q.y + g[3] * q.z;
-    for (int i = 0; i < 4; ++i) out.rotations[4 * n + i] = static_cast<T>((g[i] - radial * unit[i]) / q.norm);
-  }
+  });
 }
 
 template void draw_ellipsoids<float>(const Ellipsoids<float>&, std::span<float>);

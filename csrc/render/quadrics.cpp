@@ -22,7 +22,6 @@ constexpr int64_t kMaxSlabs = 64;
 constexpr int64_t kMinSlabRows = 16;
 // Planes of a sheet should stay in the second-level cache.
 constexpr int64_t kSheetBytes = 1 << 20;
-constexpr int64_t kPrimitivesPerTask = 256;
 
 struct Slabs {
   int64_t length, count;
@@ -109,29 +108,50 @@ void for_each_sheet(const Scene<T>& scene, const Slabs& slabs, int64_t slab, int
   }
 }
 
-// Calls visit(index into a plane, voxel) for all voxels of a sheet.
+// Calls visit(offset of the row in a plane, first voxel of the row) for the rows of a sheet.
 template <class T, class Visit>
-inline void for_each_voxel(const Sheet<T>& sheet, int64_t first_voxel, const Visit& visit) {
-  for (int64_t y = 0; y < sheet.y_end - sheet.y_begin; ++y) {
-    const int64_t row = y * sheet.row_stride, voxel = first_voxel + y * sheet.width;
-    for (int64_t x = 0; x < sheet.width; ++x) visit(row + x, voxel + x);
-  }
+void for_each_row(const Sheet<T>& sheet, int64_t first_voxel, const Visit& visit) {
+  for (int64_t y = 0; y < sheet.y_end - sheet.y_begin; ++y) visit(y * sheet.row_stride, first_voxel + y * sheet.width);
 }
 
-// Background of one channel of one image, constant or per voxel.
+// Rows of the background of one channel of one image, whether it is constant or given per voxel.
 template <class T>
-struct Backdrop {
-  const T* values;
-  int64_t step;
-  T operator()(int64_t voxel) const { return values[voxel * step]; }
+class Backdrop {
+ public:
+  Backdrop(const Scene<T>& scene, int64_t image, int64_t channel) {
+    const int64_t index = image * scene.channels + channel;
+    if (scene.background_per_voxel()) {
+      voxels_ = scene.background.data() + index * scene.voxels();
+    } else {
+      constant_.assign(scene.width, scene.background[index]);
+    }
+  }
+  const T* row(int64_t first_voxel) const { return voxels_ != nullptr ? voxels_ + first_voxel : constant_.data(); }
+
+ private:
+  const T* voxels_ = nullptr;
+  std::vector<T> constant_;
 };
 
+// Where dL/dbackground of one channel goes: rows of the result, or one sum for a constant background.
 template <class T>
-Backdrop<T> backdrop(const Scene<T>& scene, int64_t image, int64_t channel) {
-  const int64_t index = image * scene.channels + channel;
-  if (!scene.background_per_voxel()) return {scene.background.data() + index, 0};
-  return {scene.background.data() + index * scene.voxels(), 1};
-}
+class BackdropGradient {
+ public:
+  BackdropGradient(T* voxels, int64_t width, double& sum) : voxels_(voxels), row_(voxels ? 0 : width), sum_(sum) {}
+  T* row(int64_t first_voxel) { return voxels_ != nullptr ? voxels_ + first_voxel : row_.data(); }
+  // Call when the row is filled. Eight running sums, so that additions do not wait for each other.
+  void done(int64_t width) {
+    if (voxels_ != nullptr) return;
+    double partial[8] = {};
+    for (int64_t x = 0; x < width; ++x) partial[x % 8] += row_[x];
+    for (double value : partial) sum_ += value;
+  }
+
+ private:
+  T* voxels_;
+  std::vector<T> row_;
+  double& sum_;
+};
 
 template <class T>
 Shapes<T> shapes_of(const Scene<T>& scene, int64_t image, const Bins& bins, int64_t slab) {
@@ -145,8 +165,9 @@ template <class T>
 void fill_colors_with_background(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel) {
   for (int c = 0; c < sheet.channels; ++c) {
     T* plane = sheet.plane(kColorPlane + c);
-    const Backdrop<T> below = backdrop(scene, image, c);
-    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) { plane[i] = below(voxel); });
+    const Backdrop<T> below(scene, image, c);
+    for_each_row(sheet, first_voxel,
+                 [&](int64_t at, int64_t voxel) { std::copy_n(below.row(voxel), sheet.width, plane + at); });
   }
 }
 
@@ -168,54 +189,67 @@ void clear_padding(const Sheet<T>& sheet, int plane) {
 template <class T>
 void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel, const T* grad,
                    T* grad_background, double* background_sums) {
-  T* through = sheet.plane(kThroughPlane);
-  T* weight = sheet.plane(kWeightPlane);
-  const int64_t voxels = scene.voxels();
-  for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t) { weight[i] = T(1) / (weight[i] + T(kWeightEps)); });
-  std::vector<T> x_factor(sheet.plane_size(), T(0)), z_factor(sheet.plane_size(), T(0));
+  const int64_t voxels = scene.voxels(), width = sheet.width;
+  std::vector<Backdrop<T>> below;
+  std::vector<BackdropGradient<T>> to_below;
   for (int c = 0; c < sheet.channels; ++c) {
-    T* color = sheet.plane(kColorPlane + c);
-    const Backdrop<T> below = backdrop(scene, image, c);
-    const T* g = grad + c * voxels;
-    T* to_background = scene.background_per_voxel() ? grad_background + c * voxels : nullptr;
-    double sum = 0;
-    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
-      const T mean_color = color[i] * weight[i];
-      const T gathered = g[voxel] * (T(1) - through[i]) * weight[i];
-      const T passed = g[voxel] * through[i];
-      x_factor[i] += passed * (mean_color - below(voxel));
-      z_factor[i] -= gathered * mean_color;
-      color[i] = gathered;
-      if (to_background != nullptr) to_background[voxel] = passed;
-      sum += passed;
-    });
-    background_sums[c] += sum;
+    below.emplace_back(scene, image, c);
+    to_below.emplace_back(grad_background ? grad_background + c * voxels : nullptr, width, background_sums[c]);
   }
-  std::copy(x_factor.begin(), x_factor.end(), through);
-  std::copy(z_factor.begin(), z_factor.end(), weight);
-  for (int c = 0; c < sheet.channels; ++c) clear_padding(sheet, kColorPlane + c);
+  std::vector<T> row_x(width), row_z(width), row_scale(width);
+  T* __restrict x_factor = row_x.data();
+  T* __restrict z_factor = row_z.data();
+  T* __restrict scale = row_scale.data();
+  for_each_row(sheet, first_voxel, [&](int64_t at, int64_t voxel) {
+    T* __restrict through = sheet.plane(kThroughPlane) + at;
+    T* __restrict weight = sheet.plane(kWeightPlane) + at;
+    for (int64_t x = 0; x < width; ++x) {
+      scale[x] = T(1) / (weight[x] + T(kWeightEps));
+      x_factor[x] = z_factor[x] = T(0);
+    }
+    for (int c = 0; c < sheet.channels; ++c) {
+      T* __restrict color = sheet.plane(kColorPlane + c) + at;
+      T* __restrict passed = to_below[c].row(voxel);
+      const T* __restrict g = grad + c * voxels + voxel;
+      const T* __restrict ground = below[c].row(voxel);
+      for (int64_t x = 0; x < width; ++x) {
+        const T mean_color = color[x] * scale[x];
+        const T gathered = g[x] * (T(1) - through[x]) * scale[x];
+        passed[x] = g[x] * through[x];
+        x_factor[x] += passed[x] * (mean_color - ground[x]);
+        z_factor[x] -= gathered * mean_color;
+        color[x] = gathered;
+      }
+      to_below[c].done(width);
+    }
+    std::copy_n(x_factor, width, through);
+    std::copy_n(z_factor, width, weight);
+  });
+  for (int plane = 0; plane < kColorPlane + sheet.channels; ++plane) clear_padding(sheet, plane);
 }
 
 // "Over": dL/dimage goes to the second set of channel planes, the colour planes start as the background.
 template <class T>
 void prepare_over(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel, const T* grad,
                   T* grad_background, double* background_sums) {
-  const T* log_through = sheet.plane(kThroughPlane);
-  const int64_t voxels = scene.voxels();
+  const int64_t voxels = scene.voxels(), width = sheet.width;
   fill_colors_with_background(scene, image, sheet, first_voxel);
-  for (int c = 0; c < sheet.channels; ++c) {
-    T* g = sheet.plane(kColorPlane + sheet.channels + c);
-    T* to_background = scene.background_per_voxel() ? grad_background + c * voxels : nullptr;
-    double sum = 0;
-    for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
-      g[i] = grad[c * voxels + voxel];
-      const T passed = g[i] * std::exp(log_through[i]);
-      if (to_background != nullptr) to_background[voxel] = passed;
-      sum += passed;
-    });
-    background_sums[c] += sum;
-    clear_padding(sheet, kColorPlane + sheet.channels + c);
-  }
+  std::vector<T> through(width);
+  std::vector<BackdropGradient<T>> to_below;
+  for (int c = 0; c < sheet.channels; ++c)
+    to_below.emplace_back(grad_background ? grad_background + c * voxels : nullptr, width, background_sums[c]);
+  for_each_row(sheet, first_voxel, [&](int64_t at, int64_t voxel) {
+    const T* log_through = sheet.plane(kThroughPlane) + at;
+    for (int64_t x = 0; x < width; ++x) through[x] = std::exp(log_through[x]);
+    for (int c = 0; c < sheet.channels; ++c) {
+      T* __restrict g = sheet.plane(kColorPlane + sheet.channels + c) + at;
+      T* __restrict passed = to_below[c].row(voxel);
+      std::copy_n(grad + c * voxels + voxel, width, g);
+      for (int64_t x = 0; x < width; ++x) passed[x] = g[x] * through[x];
+      to_below[c].done(width);
+    }
+  });
+  for (int c = 0; c < sheet.channels; ++c) clear_padding(sheet, kColorPlane + sheet.channels + c);
 }
 
 // Adds the sums of one primitive over a slice at height c above its centre.
@@ -262,19 +296,22 @@ void draw(const Scene<T>& scene, std::span<T> image) {
         clear_union_planes(sheet);
       }
       kernels.draw(sheet, shapes);
-      const T* through = sheet.plane(kThroughPlane);
-      const T* weight = sheet.plane(kWeightPlane);
       for (int c = 0; c < channels; ++c) {
-        const T* color = sheet.plane(kColorPlane + c);
-        T* out = image.data() + (b * channels + c) * voxels;
-        if (over) {
-          for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) { out[voxel] = color[i]; });
-          continue;
-        }
-        const Backdrop<T> below = backdrop(scene, b, c);
-        for_each_voxel(sheet, first_voxel, [&](int64_t i, int64_t voxel) {
-          const T mean_color = color[i] / (weight[i] + T(kWeightEps));
-          out[voxel] = through[i] * below(voxel) + (T(1) - through[i]) * mean_color;
+        const Backdrop<T> below(scene, b, c);
+        for_each_row(sheet, first_voxel, [&](int64_t at, int64_t voxel) {
+          const T* __restrict color = sheet.plane(kColorPlane + c) + at;
+          T* __restrict out = image.data() + (b * channels + c) * voxels + voxel;
+          if (over) {
+            std::copy_n(color, sheet.width, out);
+            return;
+          }
+          const T* __restrict through = sheet.plane(kThroughPlane) + at;
+          const T* __restrict weight = sheet.plane(kWeightPlane) + at;
+          const T* __restrict ground = below.row(voxel);
+          for (int64_t x = 0; x < sheet.width; ++x) {
+            const T mean_color = color[x] / (weight[x] + T(kWeightEps));
+            out[x] = through[x] * ground[x] + (T(1) - through[x]) * mean_color;
+          }
         });
       }
     });
@@ -328,10 +365,9 @@ void differentiate(const Scene<T>& scene, std::span<const T> grad_image, std::sp
     });
   });
 
-  const int64_t total = scene.batch * scene.primitives;
-  parallel_for((total + kPrimitivesPerTask - 1) / kPrimitivesPerTask, [&](int64_t task) {
+  parallel_blocks(scene.batch * scene.primitives, [&](int64_t begin, int64_t end) {
     std::vector<double> sum(width);
-    for (int64_t n = task * kPrimitivesPerTask; n < std::min(total, (task + 1) * kPrimitivesPerTask); ++n) {
+    for (int64_t n = begin; n < end; ++n) {
       const int64_t b = n / scene.primitives, k = n % scene.primitives;
       std::fill(sum.begin(), sum.end(), 0.0);
       for (int64_t e = bins[b].first_entry[k]; e < bins[b].first_entry[k + 1]; ++e)

@@ -56,7 +56,7 @@ template <class V>
     const Real x_center = (q.cx - q.txz * c) - q.txy * dy;
     const Real left = reach2 - floor;
     const Real inside = left > 0.0 ? left : Real{};
-    const Real half = inside * V::rsqrt(inside * q.kx) + kRowSlack;
+    const Real half = V::sqrt(inside / q.kx) + kRowSlack;
     const auto begin = V::round(V::clamp(x_center - half, 0.0, static_cast<double>(width)));
     const auto end = V::round(V::clamp(x_center + half, -1.0, static_cast<double>(width - 1))) + 1;
     const auto kept_end = left < 0.0 ? begin : end;
@@ -107,7 +107,7 @@ template <class V, class T, bool WithSlope>
   if (p.sigmoid) {
     const Real inverse = V::rsqrt(square);
     const Real rho = square * inverse;
-    value = T(1) / (T(1) + V::exp((rho - T(1)) * p.inverse_tau));
+    value = V::reciprocal(T(1) + V::exp((rho - T(1)) * p.inverse_tau));
     if constexpr (WithSlope) slope = value * (value - T(1)) * inverse * (T(0.5) * p.inverse_tau);
   } else {
     value = V::exp(square * T(-0.5));
@@ -138,6 +138,9 @@ template <class V, class T, int Channels>
 [[gnu::always_inline]] inline void draw_union(const Sheet<T>& sheet, const Shapes<T>& shapes) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
+  // In locals: the compiler must assume that a store to a plane changes the sheet.
+  const int64_t plane_size = sheet.plane_size();
+  T* const colors = sheet.plane(kColorPlane);
   const double reach2 = shapes.look.reach_squared();
   const ProfileConstants<T> profile(shapes.look);
   T* through = sheet.plane(kThroughPlane);
@@ -153,7 +156,7 @@ template <class V, class T, int Channels>
                                          V::store(through + at, V::load(through + at) * (T(1) - alpha));
                                          V::store(weight + at, V::load(weight + at) + alpha);
                                          for (int c = 0; c < channels; ++c) {
-                                           T* plane = sheet.plane(kColorPlane + c) + at;
+                                           T* plane = colors + c * plane_size + at;
                                            V::store(plane, V::load(plane) + alpha * color[c]);
                                          }
                                        });
@@ -165,6 +168,9 @@ template <class V, class T, int Channels>
 [[gnu::always_inline]] inline void draw_over(const Sheet<T>& sheet, const Shapes<T>& shapes) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
+  // In locals: the compiler must assume that a store to a plane changes the sheet.
+  const int64_t plane_size = sheet.plane_size();
+  T* const colors = sheet.plane(kColorPlane);
   const double reach2 = shapes.look.reach_squared();
   const ProfileConstants<T> profile(shapes.look);
   for (const int32_t id : shapes.ids) {
@@ -176,7 +182,7 @@ template <class V, class T, int Channels>
                                        __attribute__((always_inline)) {
                                          const Real alpha = opacity * value;
                                          for (int c = 0; c < channels; ++c) {
-                                           T* plane = sheet.plane(kColorPlane + c) + at;
+                                           T* plane = colors + c * plane_size + at;
                                            const Real below = V::load(plane);
                                            V::store(plane, below + alpha * (color[c] - below));
                                          }
@@ -291,6 +297,9 @@ template <class V, class T, int Channels>
                                                        double* color_sums) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
+  // In locals: the compiler must assume that a store to a plane changes the sheet.
+  const int64_t plane_size = sheet.plane_size();
+  T* const colors = sheet.plane(kColorPlane);
   const double reach2 = shapes.look.reach_squared();
   const ProfileConstants<T> profile(shapes.look);
   const T* x_plane = sheet.plane(kThroughPlane);
@@ -302,9 +311,9 @@ template <class V, class T, int Channels>
     differentiate_shape<V, T, Channels>(
         sheet, shapes, id, profile, reach2, buffer.data(), sums[i], color_sums + int64_t(i) * channels,
         [&](int64_t at, const Real& alpha, ChannelSums<V, T, Channels>& channel_sums) __attribute__((always_inline)) {
-          Real d = V::load(x_plane + at) / (T(1) - alpha) + V::load(z_plane + at);
+          Real d = V::load(x_plane + at) * V::reciprocal(T(1) - alpha) + V::load(z_plane + at);
           for (int c = 0; c < channels; ++c) {
-            const Real g = V::load(sheet.plane(kColorPlane + c) + at);
+            const Real g = V::load(colors + c * plane_size + at);
             d += g * color[c];
             channel_sums.add(c, g * alpha);
           }
@@ -320,6 +329,9 @@ template <class V, class T, int Channels>
                                                       double* color_sums) {
   using Real = typename V::Real;
   const int channels = Channels > 0 ? Channels : sheet.channels;
+  // In locals: the compiler must assume that a store to a plane changes the sheet.
+  const int64_t plane_size = sheet.plane_size();
+  T* const colors = sheet.plane(kColorPlane);
   const double reach2 = shapes.look.reach_squared();
   const ProfileConstants<T> profile(shapes.look);
   T* through = sheet.plane(kThroughPlane);
@@ -335,8 +347,8 @@ template <class V, class T, int Channels>
           const Real seen = V::exp(above);
           Real d{};
           for (int c = 0; c < channels; ++c) {
-            T* image = sheet.plane(kColorPlane + c) + at;
-            const Real g = V::load(sheet.plane(kColorPlane + channels + c) + at) * seen;
+            T* image = colors + c * plane_size + at;
+            const Real g = V::load(colors + (channels + c) * plane_size + at) * seen;
             const Real below = V::load(image);
             const Real change = color[c] - below;
             d += g * change;
