@@ -64,7 +64,6 @@ def root(
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     r"""What this build can do here: version, compiler, SIMD level, threads, GPU, frameworks.
 
-    \b
     Examples:
       medkernels info
       medkernels info --json | jq .threads
@@ -83,7 +82,6 @@ def demo(
 
     The same as `medkernels zoo demo asr`; takes a few minutes on two cores.
 
-    \b
     Examples:
       medkernels demo
       medkernels demo --out /tmp/asr

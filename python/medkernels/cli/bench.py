@@ -64,7 +64,6 @@ def bench(
 
     Writes results.json and index.html; ends with status 1 if outputs differ. Best on an idle machine.
 
-    \b
     Examples:
       medkernels bench
       medkernels bench ellipses --peers --threads 2

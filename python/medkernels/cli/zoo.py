@@ -74,7 +74,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_systems(as_json: AsJson = False) -> None:
     r"""All systems, with the job each does.
 
-    \b
     Examples:
       medkernels zoo list
       medkernels zoo list --json
@@ -90,7 +89,6 @@ def list_systems(as_json: AsJson = False) -> None:
 def card(name: Name, as_json: AsJson = False) -> None:
     r"""A system's card: its job, the paper's numbers and ours, and how to run it on your data.
 
-    \b
     Examples:
       medkernels zoo card asr
       medkernels zoo card asr > asr.md
@@ -142,7 +140,6 @@ def fit(
 
     What is not given is the system's own choice. The trained system is saved in RUN_DIR/model.
 
-    \b
     Examples:
       medkernels zoo fit asr --data slides/ --run-dir runs/a --epochs 40
       medkernels zoo fit asr --data slides/ --run-dir runs/b --set lr=0.002
@@ -180,7 +177,6 @@ def fit(
 def evaluate(name: Name, model: Model, data: Data, as_json: AsJson = False) -> None:
     r"""Metrics of a trained system on your data.
 
-    \b
     Examples:
       medkernels zoo evaluate asr --model runs/a/model --data test/
       medkernels zoo evaluate asr --model runs/a/model --data test/ --json
@@ -201,7 +197,6 @@ def predict(
 ) -> None:
     r"""Apply a trained system to your data: predictions.json, with its arrays in predictions.npz.
 
-    \b
     Examples:
       medkernels zoo predict asr --model runs/a/model --data new/ --out out/
       medkernels zoo predict asr --model you/asr-thyroid --data new/
@@ -232,7 +227,6 @@ def demo(
 ) -> None:
     r"""Show a system at work on real or generated data, and write an HTML report.
 
-    \b
     Examples:
       medkernels zoo demo asr
     """
