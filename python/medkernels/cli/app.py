@@ -62,7 +62,7 @@ def root(
 
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    r"""What this build can do here: version, compiler, SIMD level, threads, GPU, frameworks.
+    """What this build can do here: version, compiler, SIMD level, threads, GPU, frameworks.
 
     Examples:
       medkernels info
@@ -78,7 +78,7 @@ def demo(
     ] = Path("demo/asr"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    r"""The main job on real tissue: explain a histology image as ellipses, in demo/asr/report.html.
+    """The main job on real tissue: explain a histology image as ellipses, in demo/asr/report.html.
 
     The same as `medkernels zoo demo asr`; takes a few minutes on two cores.
 

@@ -60,7 +60,7 @@ def bench(
         bool, typer.Option("--json", help="Print the results as JSON, not as tables.")
     ] = False,
 ) -> None:
-    r"""Ours beside the best existing library, same inputs, outputs compared.
+    """Ours beside the best existing library, same inputs, outputs compared.
 
     Writes results.json and index.html; ends with status 1 if outputs differ. Best on an idle machine.
 

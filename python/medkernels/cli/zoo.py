@@ -72,7 +72,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @zoo.command("list")
 def list_systems(as_json: AsJson = False) -> None:
-    r"""All systems, with the job each does.
+    """All systems, with the job each does.
 
     Examples:
       medkernels zoo list
@@ -87,7 +87,7 @@ def list_systems(as_json: AsJson = False) -> None:
 
 @zoo.command()
 def card(name: Name, as_json: AsJson = False) -> None:
-    r"""A system's card: its job, the paper's numbers and ours, and how to run it on your data.
+    """A system's card: its job, the paper's numbers and ours, and how to run it on your data.
 
     Examples:
       medkernels zoo card asr
@@ -136,7 +136,7 @@ def fit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    r"""Train a system on your data; the same command again goes on with a run that was stopped.
+    """Train a system on your data; the same command again goes on with a run that was stopped.
 
     What is not given is the system's own choice. The trained system is saved in RUN_DIR/model.
 
@@ -175,7 +175,7 @@ def fit(
 
 @zoo.command()
 def evaluate(name: Name, model: Model, data: Data, as_json: AsJson = False) -> None:
-    r"""Metrics of a trained system on your data.
+    """Metrics of a trained system on your data.
 
     Examples:
       medkernels zoo evaluate asr --model runs/a/model --data test/
@@ -195,7 +195,7 @@ def predict(
     ),
     as_json: AsJson = False,
 ) -> None:
-    r"""Apply a trained system to your data: predictions.json, with its arrays in predictions.npz.
+    """Apply a trained system to your data: predictions.json, with its arrays in predictions.npz.
 
     Examples:
       medkernels zoo predict asr --model runs/a/model --data new/ --out out/
@@ -225,7 +225,7 @@ def demo(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    r"""Show a system at work on real or generated data, and write an HTML report.
+    """Show a system at work on real or generated data, and write an HTML report.
 
     Examples:
       medkernels zoo demo asr
