@@ -1,10 +1,12 @@
 """The acceptance check on the stand-in: ASR's tree against the same tree on a plain autoencoder's features.
 
 Run it with ``python -m medkernels.zoo.asr.acceptance``; it prints one row a seed.
+``--variant structures`` and ``--epochs`` change the network and the training.
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ from medkernels.zoo.asr.data import Patches, PatchSet, from_arrays
 from medkernels.zoo.asr.model import CODE, ConvAutoencoder
 from medkernels.zoo.asr.splits import split_cases
 from medkernels.zoo.asr.standin import CLASSES, stand_in
-from medkernels.zoo.asr.system import ASRSystem
+from medkernels.zoo.asr.system import DEFAULTS, ASRSystem
 from medkernels.zoo.asr.tree import learn_tree, macro_f1
 from medkernels.zoo.engine import FitOptions, fit
 
@@ -40,7 +42,7 @@ def pooled_code(model: ConvAutoencoder, images: Tensor) -> npt.NDArray[np.float6
     return torch.cat([code.mean(dim=2), code.std(dim=2)], dim=1).double().numpy()
 
 
-def compare(seed: int, work: Path, *, variant: str = "published") -> dict[str, float]:
+def compare(seed: int, work: Path, *, variant: str = "published", epochs: int = EPOCHS) -> dict[str, float]:
     """Train both networks with equal data and steps, and judge the trees on held-out pictures.
 
     Parameters
@@ -48,6 +50,7 @@ def compare(seed: int, work: Path, *, variant: str = "published") -> dict[str, f
     seed : of data, weights and batches.
     work : folder for checkpoints.
     variant : of `ASRSystem`.
+    epochs : passes over the 108 training pictures, the same for both.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def compare(seed: int, work: Path, *, variant: str = "published") -> dict[str, f
     patches = from_arrays(pictures, labels, CLASSES)
     learn, held_out = split_cases(labels, HELD_OUT, seed)
     options: dict[str, Any] = {
-        "max_epochs": EPOCHS,
+        "max_epochs": epochs,
         "batch_size": BATCH,
         "lr": RATE,
         "seed": seed,
@@ -103,11 +106,14 @@ def train_baseline(
 
 def main() -> None:
     """Compare for three seeds and print the table."""
-    rows = []
+    parser = argparse.ArgumentParser(description="ASR against a plain autoencoder on the stand-in")
+    parser.add_argument("--variant", choices=sorted(DEFAULTS), default="published")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    given = parser.parse_args()
     for seed in range(3):
         with tempfile.TemporaryDirectory() as work:
-            rows.append(compare(seed, Path(work)))
-        print("  ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
+            row = compare(seed, Path(work), variant=given.variant, epochs=given.epochs)
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
 
 if __name__ == "__main__":

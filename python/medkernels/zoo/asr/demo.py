@@ -171,9 +171,9 @@ def add_outlines(
     hits, share = on_haematoxylin(image, bluish)
     report.figure(
         draw_outlines(image, bluish, paint=stain_colors, inches=7.5),
-        f"The {len(bluish.angles)} bluish ellipses of the two finer scales: nuclei. {hits:.0%} of their centres "
-        f"lie on pixels rich in haematoxylin, which make up {share:.0%} of the image (colour deconvolution, "
-        "Otsu's threshold).",
+        f"The {len(bluish.angles)} bluish ellipses of the two finer scales: nuclei. {hits:.0%} of their "
+        f"centres lie on pixels rich in haematoxylin, which make up {share:.0%} of the image "
+        "(colour deconvolution, Otsu's threshold).",
     )
     for spacing, rows in zip(reversed(system.spacings), reversed(found), strict=True):
         figure = draw_outlines(image, rows, paint=stain_colors, inches=7.5)
