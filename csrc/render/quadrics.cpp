@@ -98,7 +98,9 @@ void for_each_sheet(const Scene<T>& scene, const Slabs& slabs, int64_t slab, int
   const int64_t row_stride = scene.width + kRowPadding;
   const int64_t row_bytes = row_stride * planes * static_cast<int64_t>(sizeof(T));
   const int64_t rows = std::clamp<int64_t>(kSheetBytes / row_bytes, 1, y_end - y_begin);
-  std::vector<T> buffer(row_stride * rows * planes);
+  // Kept for the thread's next call: new memory would have to be mapped page by page each time.
+  static thread_local std::vector<T> buffer;
+  buffer.resize(std::max<size_t>(buffer.size(), row_stride * rows * planes));
   for (int64_t z = z_begin; z < z_end; ++z) {
     for (int64_t y = y_begin; y < y_end; y += rows) {
       const Sheet<T> sheet{
@@ -161,6 +163,13 @@ Shapes<T> shapes_of(const Scene<T>& scene, int64_t image, const Bins& bins, int6
           scene.opacity.data() + first, scene.look};
 }
 
+// Voxels beyond the end of a row must add nothing to a gradient.
+template <class T>
+void clear_padding(const Sheet<T>& sheet, int plane) {
+  for (int64_t y = 1; y <= sheet.y_end - sheet.y_begin; ++y)
+    std::fill_n(sheet.plane(plane) + y * sheet.row_stride - kRowPadding, kRowPadding, T(0));
+}
+
 template <class T>
 void fill_colors_with_background(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel) {
   for (int c = 0; c < sheet.channels; ++c) {
@@ -168,6 +177,7 @@ void fill_colors_with_background(const Scene<T>& scene, int64_t image, const She
     const Backdrop<T> below(scene, image, c);
     for_each_row(sheet, first_voxel,
                  [&](int64_t at, int64_t voxel) { std::copy_n(below.row(voxel), sheet.width, plane + at); });
+    clear_padding(sheet, kColorPlane + c);
   }
 }
 
@@ -175,13 +185,6 @@ template <class T>
 void clear_union_planes(const Sheet<T>& sheet) {
   std::fill_n(sheet.plane(kThroughPlane), sheet.plane_size(), T(1));
   std::fill_n(sheet.plane(kWeightPlane), sheet.plane_size() * (1 + sheet.channels), T(0));
-}
-
-// Voxels beyond the end of a row must add nothing to a gradient.
-template <class T>
-void clear_padding(const Sheet<T>& sheet, int plane) {
-  for (int64_t y = 1; y <= sheet.y_end - sheet.y_begin; ++y)
-    std::fill_n(sheet.plane(plane) + y * sheet.row_stride - kRowPadding, kRowPadding, T(0));
 }
 
 // Order-free: turns T, D and sum(alpha color) into the factors that SheetKernels::differentiate reads, and
