@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -10,23 +11,28 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "common/parallel.h"
+
 namespace mk {
 
-// Throws unless `good(value)` holds for every element. Looks at a block without leaving it early, so that the
-// compiler can use vectors, and searches only a block that failed.
+// Throws unless `good(value)` holds for every element. Looks at blocks without leaving them early, so that the
+// compiler can use vectors, in parallel; then searches the first block that failed.
 template <class T, class Good>
 void check_values(std::span<const T> values, std::string_view name, std::string_view wanted, const Good& good) {
-  constexpr size_t block = 1024;
-  for (size_t begin = 0; begin < values.size(); begin += block) {
-    const size_t end = std::min(begin + block, values.size());
+  constexpr int64_t block = 1 << 15;
+  const int64_t size = static_cast<int64_t>(values.size()), blocks = (size + block - 1) / block;
+  std::atomic<bool> all_good{true};
+  parallel_for(blocks, [&](int64_t b) {
     int bad = 0;
-    for (size_t i = begin; i < end; ++i) bad |= !good(values[i]);
-    if (!bad) continue;
-    const size_t i = std::find_if_not(values.begin() + begin, values.begin() + end, good) - values.begin();
-    std::ostringstream message;
-    message << name << " must be " << wanted << ", but element " << i << " (in row-major order) is " << values[i];
-    throw std::invalid_argument(message.str());
-  }
+    for (int64_t i = b * block; i < std::min(size, (b + 1) * block); ++i) bad |= !good(values[i]);
+    if (bad) all_good = false;
+  });
+  if (all_good) return;
+  const auto first = std::find_if_not(values.begin(), values.end(), good);
+  std::ostringstream message;
+  message << name << " must be " << wanted << ", but element " << first - values.begin() << " (in row-major order) is "
+          << *first;
+  throw std::invalid_argument(message.str());
 }
 
 template <class T>

@@ -190,8 +190,8 @@ void clear_union_planes(const Sheet<T>& sheet) {
 // Order-free: turns T, D and sum(alpha color) into the factors that SheetKernels::differentiate reads, and
 // writes dL/dbackground of this sheet (per voxel) or adds it up (constant background).
 template <class T>
-void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, int64_t first_voxel, const T* grad,
-                   T* grad_background, double* background_sums) {
+void prepare_union(const SheetKernels<T>& kernels, const Scene<T>& scene, int64_t image, const Sheet<T>& sheet,
+                   int64_t first_voxel, const T* grad, T* grad_background, double* background_sums) {
   const int64_t voxels = scene.voxels(), width = sheet.width;
   std::vector<Backdrop<T>> below;
   std::vector<BackdropGradient<T>> to_below;
@@ -211,18 +211,8 @@ void prepare_union(const Scene<T>& scene, int64_t image, const Sheet<T>& sheet, 
       x_factor[x] = z_factor[x] = T(0);
     }
     for (int c = 0; c < sheet.channels; ++c) {
-      T* __restrict color = sheet.plane(kColorPlane + c) + at;
-      T* __restrict passed = to_below[c].row(voxel);
-      const T* __restrict g = grad + c * voxels + voxel;
-      const T* __restrict ground = below[c].row(voxel);
-      for (int64_t x = 0; x < width; ++x) {
-        const T mean_color = color[x] * scale[x];
-        const T gathered = g[x] * (T(1) - through[x]) * scale[x];
-        passed[x] = g[x] * through[x];
-        x_factor[x] += passed[x] * (mean_color - ground[x]);
-        z_factor[x] -= gathered * mean_color;
-        color[x] = gathered;
-      }
+      kernels.union_factors(width, grad + c * voxels + voxel, below[c].row(voxel), through, scale,
+                            sheet.plane(kColorPlane + c) + at, to_below[c].row(voxel), x_factor, z_factor);
       to_below[c].done(width);
     }
     std::copy_n(x_factor, width, through);
@@ -302,18 +292,13 @@ void draw(const Scene<T>& scene, std::span<T> image) {
       for (int c = 0; c < channels; ++c) {
         const Backdrop<T> below(scene, b, c);
         for_each_row(sheet, first_voxel, [&](int64_t at, int64_t voxel) {
-          const T* __restrict color = sheet.plane(kColorPlane + c) + at;
-          T* __restrict out = image.data() + (b * channels + c) * voxels + voxel;
+          const T* color = sheet.plane(kColorPlane + c) + at;
+          T* out = image.data() + (b * channels + c) * voxels + voxel;
           if (over) {
             std::copy_n(color, sheet.width, out);
-            return;
-          }
-          const T* __restrict through = sheet.plane(kThroughPlane) + at;
-          const T* __restrict weight = sheet.plane(kWeightPlane) + at;
-          const T* __restrict ground = below.row(voxel);
-          for (int64_t x = 0; x < sheet.width; ++x) {
-            const T mean_color = color[x] / (weight[x] + T(kWeightEps));
-            out[x] = through[x] * ground[x] + (T(1) - through[x]) * mean_color;
+          } else {
+            kernels.union_finish(sheet.width, below.row(voxel), sheet.plane(kThroughPlane) + at,
+                                 sheet.plane(kWeightPlane) + at, color, out);
           }
         });
       }
@@ -353,7 +338,7 @@ void differentiate(const Scene<T>& scene, std::span<const T> grad_image, std::sp
       } else {
         clear_union_planes(sheet);
         kernels.draw(sheet, shapes);
-        prepare_union(scene, b, sheet, first_voxel, grad, to_background, to_constant);
+        prepare_union(kernels, scene, b, sheet, first_voxel, grad, to_background, to_constant);
       }
       std::fill(sums.begin(), sums.end(), SheetSums{});
       std::fill(color_sums.begin(), color_sums.end(), 0.0);

@@ -360,6 +360,32 @@ template <class V, class T, int Channels>
   }
 }
 
+// These two loop over whole rows: plain code, which the compiler turns into vectors.
+template <class T>
+[[gnu::always_inline]] inline void finish_row(int64_t width, const T* __restrict ground, const T* __restrict through,
+                                              const T* __restrict weight, const T* __restrict color,
+                                              T* __restrict out) {
+  for (int64_t x = 0; x < width; ++x) {
+    const T mean_color = color[x] / (weight[x] + T(kWeightEps));
+    out[x] = through[x] * ground[x] + (T(1) - through[x]) * mean_color;
+  }
+}
+
+template <class T>
+[[gnu::always_inline]] inline void factors_row(int64_t width, const T* __restrict g, const T* __restrict ground,
+                                               const T* __restrict through, const T* __restrict scale,
+                                               T* __restrict color, T* __restrict passed, T* __restrict x_factor,
+                                               T* __restrict z_factor) {
+  for (int64_t x = 0; x < width; ++x) {
+    const T mean_color = color[x] * scale[x];
+    const T gathered = g[x] * (T(1) - through[x]) * scale[x];
+    passed[x] = g[x] * through[x];
+    x_factor[x] += passed[x] * (mean_color - ground[x]);
+    z_factor[x] -= gathered * mean_color;
+    color[x] = gathered;
+  }
+}
+
 // The loops above at one vector width. Each instruction set needs functions of its own marked with its target.
 #if defined(__x86_64__)
 template <class T, int Channels>
@@ -383,6 +409,15 @@ struct Avx512 {
                                                                      SheetSums* sums, double* color_sums) {
     differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
   }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void finish(int64_t width, const T* ground, const T* through,
+                                                                  const T* weight, const T* color, T* out) {
+    finish_row(width, ground, through, weight, color, out);
+  }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static void factors(int64_t width, const T* g, const T* ground,
+                                                                   const T* through, const T* scale, T* color,
+                                                                   T* passed, T* x_factor, T* z_factor) {
+    factors_row(width, g, ground, through, scale, color, passed, x_factor, z_factor);
+  }
 };
 
 template <class T, int Channels>
@@ -405,6 +440,14 @@ struct Avx2 {
                                                     double* color_sums) {
     differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
   }
+  [[gnu::target("avx2,fma")]] static void finish(int64_t width, const T* ground, const T* through, const T* weight,
+                                                 const T* color, T* out) {
+    finish_row(width, ground, through, weight, color, out);
+  }
+  [[gnu::target("avx2,fma")]] static void factors(int64_t width, const T* g, const T* ground, const T* through,
+                                                  const T* scale, T* color, T* passed, T* x_factor, T* z_factor) {
+    factors_row(width, g, ground, through, scale, color, passed, x_factor, z_factor);
+  }
 };
 #endif
 
@@ -420,13 +463,20 @@ struct Baseline {
   static void over_diff(const Sheet<T>& sheet, const Shapes<T>& shapes, SheetSums* sums, double* color_sums) {
     differentiate_over<V, T, Channels>(sheet, shapes, sums, color_sums);
   }
+  static void finish(int64_t width, const T* ground, const T* through, const T* weight, const T* color, T* out) {
+    finish_row(width, ground, through, weight, color, out);
+  }
+  static void factors(int64_t width, const T* g, const T* ground, const T* through, const T* scale, T* color, T* passed,
+                      T* x_factor, T* z_factor) {
+    factors_row(width, g, ground, through, scale, color, passed, x_factor, z_factor);
+  }
 };
 
 template <class T, template <class, int> class Isa, int Channels>
 SheetKernels<T> kernels_of(Composition composition) {
   using K = Isa<T, Channels>;
-  if (composition == Composition::over) return {K::over_draw, K::transmittance, K::over_diff};
-  return {K::union_draw, K::transmittance, K::union_diff};
+  if (composition == Composition::over) return {K::over_draw, K::transmittance, K::over_diff, K::finish, K::factors};
+  return {K::union_draw, K::transmittance, K::union_diff, K::finish, K::factors};
 }
 
 // One and three channels (grey, RGB) have kernels of their own; any other count runs the general one.

@@ -50,6 +50,12 @@ struct SheetKernels {
   void (*log_transmittance)(const Sheet<T>&, const Shapes<T>&);  // over: adds log(1 - alpha) to kThroughPlane
   // sums[i] and color_sums[i * channels + c] belong to shapes.ids[i]; both are added to.
   void (*differentiate)(const Sheet<T>&, const Shapes<T>&, SheetSums* sums, double* color_sums);
+  // One row of one channel of an order-free image.
+  void (*union_finish)(int64_t width, const T* ground, const T* through, const T* weight, const T* color, T* out);
+  // One row of one channel of what an order-free `differentiate` reads: color becomes G, passed is dL/dbackground,
+  // x_factor and z_factor add up over the channels; scale is 1 / sum(alpha).
+  void (*union_factors)(int64_t width, const T* g, const T* ground, const T* through, const T* scale, T* color,
+                        T* passed, T* x_factor, T* z_factor);
 };
 
 // The kernels for this composition and channel count on this processor.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,6 +70,8 @@ def bench(
       medkernels bench ellipses --peers --threads 2
       medkernels bench ellipses --device cuda --profile
     """
+    # Idle OpenMP threads of torch would else spin a while and take cores from the provider whose turn is next.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f"bench needs {', '.join(missing)}: pip install 'medkernels[bench,torch]'")
