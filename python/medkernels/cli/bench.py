@@ -70,7 +70,7 @@ def bench(
       medkernels bench ellipses --peers --threads 2
       medkernels bench ellipses --device cuda --profile
     """
-    # Idle OpenMP threads of torch would else spin a while and take cores from the provider whose turn is next.
+    # Idle OpenMP threads of torch would else spin and take cores from the provider whose turn is next.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
