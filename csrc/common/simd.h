@@ -136,10 +136,6 @@ struct Vector {
     return value;
   }
 
-  [[gnu::always_inline]] static inline Real select(const Int& mask, const Real& yes, const Real& no) {
-    return mask ? yes : no;
-  }
-
   [[gnu::always_inline]] static inline Real clamp(const Real& x, T low, T high) {
     const Real lo = broadcast(low), hi = broadcast(high);
     const Real raised = x > lo ? x : lo;
