@@ -17,6 +17,12 @@ def is_finite(value):
 
 
 @triton.jit
+def axis_in_range(axis):
+    """The bounds of the C++ kernels; the upper one lets 1e30 rounded to float32 pass."""
+    return (axis >= 1e-30) & (axis <= 1.0001e30)
+
+
+@triton.jit
 def flag_not_finite(values, flag, total, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(values + i, mask=i < total, other=0.0).to(tl.float32)
@@ -44,7 +50,12 @@ def refuse(
     turn = "angles" if centers.shape[-1] == 2 else "rotations"
     for name, values, wanted, good in (
         ("centers", centers, "finite", centers.isfinite()),
-        ("axes", axes, "finite and greater than 0", axes.isfinite() & (axes > 0)),
+        (
+            "axes",
+            axes,
+            "finite and greater than 0 (from 1e-30 to 1e30)",
+            (axes.double() >= 1e-30) & (axes.double() <= 1.0001e30),
+        ),
         ("colors", colors, "finite", colors.isfinite()),
         ("opacity", opacity, "at least 0 and less than 1", (opacity >= 0) & (opacity < 1)),
         ("background", background, "finite", background.isfinite()),

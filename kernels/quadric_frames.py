@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from medkernels.kernels.quadric_checks import is_finite
+from medkernels.kernels.quadric_checks import axis_in_range, is_finite
 
 
 @triton.jit
@@ -85,9 +85,7 @@ def set_up(
     seen = tl.load(opacity + k, mask=here, other=0.0).to(tl.float64)
 
     sound = is_finite(cx) & is_finite(cy) & is_finite(cz) & is_finite(e00 + e11 + e22)
-    sound = (
-        sound & is_finite(a0 + a1 + a2) & (a0 > 0.0) & (a1 > 0.0) & (a2 > 0.0) & (seen >= 0.0) & (seen < 1.0)
-    )
+    sound = sound & axis_in_range(a0) & axis_in_range(a1) & axis_in_range(a2) & (seen >= 0.0) & (seen < 1.0)
     for c in range(channels):
         sound = sound & is_finite(tl.load(colors + k * channels + c, mask=here, other=0.0).to(tl.float32))
 

@@ -36,7 +36,7 @@ def ellipses(
     centers
         [B, K, 2], px, (x, y). Anywhere, also off the canvas.
     axes
-        [B, K, 2], px: semi-axes along and across `angles`, greater than 0.
+        [B, K, 2], px: semi-axes along and across `angles`, from 1e-30 to 1e30.
     angles
         [B, K], rad, from +x towards +y (clockwise where y points down).
     colors

@@ -31,7 +31,7 @@ def ellipsoids(
     centers
         [B, K, 3], voxels, (x, y, z). Anywhere, also off the canvas.
     axes
-        [B, K, 3], voxels: semi-axes along the ellipsoid's own axes, greater than 0.
+        [B, K, 3], voxels: semi-axes along the ellipsoid's own axes, from 1e-30 to 1e30.
     rotations
         [B, K, 4]: quaternions (w, x, y, z) that turn the coordinate axes into the ellipsoid's own axes. Any
         non-zero length; they are normalised, and gradients go through the normalisation.
