@@ -8,6 +8,7 @@
 namespace py = pybind11;
 
 void bind_render(py::module_& m);
+void bind_topology(py::module_& m);
 
 namespace {
 
@@ -45,4 +46,6 @@ PYBIND11_MODULE(_core, m) {
 
   py::module_ render = m.def_submodule("render");
   bind_render(render);
+  py::module_ topology = m.def_submodule("topology");
+  bind_topology(topology);
 }

@@ -14,6 +14,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace mk {
@@ -24,6 +25,8 @@ std::atomic<InterruptCheck> interrupt_check{nullptr};
 
 // Asking Python for pending signals takes the GIL, so it is done at most this often.
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
+
+thread_local bool pool_thread = false;
 
 // One parallel_for. Lives on its caller's stack; seats and working are guarded by the pool's lock.
 struct Job {
@@ -39,6 +42,17 @@ struct Job {
   // Takes items until none is left; `after_item` may ask to stop by returning true.
   template <class AfterItem>
   void work(const AfterItem& after_item) {
+    const Job* const outer = std::exchange(current, this);
+    take_items(after_item);
+    current = outer;
+  }
+
+  // The job that this thread works for; jobs nest.
+  static thread_local const Job* current;
+
+ private:
+  template <class AfterItem>
+  void take_items(const AfterItem& after_item) {
     while (!stop.load(std::memory_order_relaxed)) {
       const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
       if (i >= count) return;
@@ -53,6 +67,8 @@ struct Job {
     }
   }
 };
+
+thread_local const Job* Job::current = nullptr;
 
 class Pool {
  public:
@@ -77,6 +93,7 @@ class Pool {
 
  private:
   void serve() {
+    pool_thread = true;
     std::unique_lock<std::mutex> guard(lock_);
     for (;;) {
       const auto open = std::find_if(jobs_.begin(), jobs_.end(), [](const Job* job) { return job->seats > 0; });
@@ -113,7 +130,23 @@ Pool& the_pool() {
   return *pool;
 }
 
+// Whether the interrupt check asks to stop; it is called once in a period. A thread of the pool need not call it: the
+// thread that entered the loop does.
+bool asked_to_stop() {
+  const InterruptCheck check = interrupt_check;
+  static thread_local auto last_check = std::chrono::steady_clock::now();
+  const auto now = std::chrono::steady_clock::now();
+  if (check == nullptr || pool_thread || now - last_check < kInterruptPeriod) return false;
+  last_check = now;
+  return check();
+}
+
 }  // namespace
+
+void check_interrupt() {
+  if ((Job::current != nullptr && Job::current->stop.load(std::memory_order_relaxed)) || asked_to_stop())
+    throw Interrupted{};
+}
 
 int num_threads() { return omp_get_max_threads(); }
 
@@ -127,15 +160,8 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
   Job job{.count = count, .body = body, .seats = helpers, .error_lock = {}, .error = nullptr};
   if (helpers > 0) the_pool().run(job);
 
-  const InterruptCheck check = interrupt_check;
-  auto last_check = std::chrono::steady_clock::now();
   bool interrupted = false;
-  job.work([&] {
-    const auto now = std::chrono::steady_clock::now();
-    if (check == nullptr || now - last_check < kInterruptPeriod) return false;
-    last_check = now;
-    return interrupted = check();
-  });
+  job.work([&] { return interrupted = asked_to_stop(); });
 
   if (helpers > 0) the_pool().finish(job);
   if (job.error) std::rethrow_exception(job.error);

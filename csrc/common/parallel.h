@@ -22,6 +22,10 @@ void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
 struct Interrupted {};
 
+// For long items: throws Interrupted when the loop that this thread works for has been stopped, or when the interrupt
+// check asks to stop. May be called as often as wanted.
+void check_interrupt();
+
 // parallel_for over blocks of small items: calls body(begin, end) for consecutive ranges that cover [0, count).
 inline void parallel_blocks(int64_t count, const std::function<void(int64_t, int64_t)>& body) {
   constexpr int64_t block = 256;
