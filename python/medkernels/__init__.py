@@ -2,6 +2,8 @@
 
 ``medkernels.render``
     Differentiable soft ellipses and ellipsoids.
+``medkernels.topology``
+    Persistent homology: diagrams of clouds and time series, their distances and summaries, differentiable.
 ``medkernels.zoo``
     Published systems, ready to fit, predict, evaluate, save and report.
 
@@ -24,7 +26,7 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import render, zoo
+    from medkernels import render, topology, zoo
 
 __all__ = [
     "BackendError",
@@ -34,10 +36,11 @@ __all__ = [
     "info",
     "render",
     "set_num_threads",
+    "topology",
     "zoo",
 ]
 
-_SUBMODULES = ("render", "zoo")
+_SUBMODULES = ("render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -55,6 +55,44 @@ def check_size(name: str, size: Any, dims: Sequence[str]) -> tuple[int, ...]:
     return tuple(size)
 
 
+def check_count(name: str, value: Any, least: int = 1, most: int = MAX_INDEX) -> int:
+    """`value` as an integer from `least` to `most`.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not least <= value <= most:
+        upper = f"at least {least}" if most == MAX_INDEX else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {upper}, not {value}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, least: float = 0.0, positive: bool = False) -> float:
+    """`value` as a number of at least `least`, or greater than 0 where `positive` asks for that.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is out of range or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    number = float(value)
+    if not (number > 0 if positive else number >= least):
+        raise ValueError(
+            f"{name} must be {'greater than 0' if positive else f'at least {least:g}'}, not {number}"
+        )
+    return number
+
+
 def check_memory(name: str, needed: int, available: int | None) -> None:
     """Refuse work that cannot fit, before anything is allocated.
 

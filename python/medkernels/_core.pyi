@@ -3,6 +3,7 @@ from typing import Any
 version: str
 compiler: str
 render: Any
+topology: Any
 
 def simd_level() -> str: ...
 def num_threads() -> int: ...

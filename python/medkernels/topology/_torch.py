@@ -1,0 +1,94 @@
+"""`vietoris_rips` as a PyTorch operator: autograd, and fake tensors with unknown numbers of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medkernels import _backends, _interop
+from medkernels.topology._items import Items
+from medkernels.topology._rips import Diagram, Options, diagrams_of_arrays
+
+_SCHEMA = "(Tensor[] clouds, str kind, str metric, int max_dim, float threshold) -> Tensor[]"
+
+
+def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
+    """Intervals and edges of each dimension of each item."""
+    flat = _vietoris_rips(items.arrays, *options)
+    dims = options.max_dim + 1
+    pairs = list(zip(flat[0::2], flat[1::2], strict=True))
+    return [pairs[k : k + dims] for k in range(0, len(pairs), dims)]
+
+
+@torch.library.custom_op("medkernels::vietoris_rips", mutates_args=(), schema=_SCHEMA)
+def _vietoris_rips(
+    clouds: Sequence[Tensor], kind: str, metric: str, max_dim: int, threshold: float
+) -> list[Tensor]:
+    """Intervals [n, 2] and edges [n, 4] in turn, of every dimension of the first cloud, of the second, ..."""
+    device = clouds[0].device
+    if device.type != "cpu":
+        _backends.fall_back_to_cpu("vietoris_rips", f"there is no kernel for {device.type!r} tensors")
+    names = [f"{kind}[{i}]" for i in range(len(clouds))] if len(clouds) > 1 else [kind]
+    arrays = [_interop.numpy_view(cloud.cpu(), name) for cloud, name in zip(clouds, names, strict=True)]
+    found = diagrams_of_arrays(arrays, names, Options(kind, metric, max_dim, threshold))
+    flat: list[Tensor] = []
+    for item in found:
+        for intervals, edges in item:
+            flat += [torch.from_numpy(intervals).to(device), torch.from_numpy(edges).long().to(device)]
+    return flat
+
+
+@_vietoris_rips.register_fake
+def _(clouds: Sequence[Tensor], kind: str, metric: str, max_dim: int, threshold: float) -> list[Tensor]:
+    flat: list[Tensor] = []
+    for cloud in clouds:
+        for _dim in range(max_dim + 1):
+            count = torch.library.get_ctx().new_dynamic_size()
+            flat += [cloud.new_empty((count, 2)), cloud.new_empty((count, 4), dtype=torch.int64)]
+    return flat
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.count = len(inputs[0])
+    ctx.kind, ctx.metric = inputs[1:3]
+    ctx.save_for_backward(*inputs[0], *output[1::2])
+
+
+def _differentiate(ctx: Any, grads: Sequence[Tensor]) -> tuple[list[Tensor], None, None, None, None]:
+    clouds, edges = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+    dims = len(edges) // ctx.count
+    of_lengths = grads[0::2]
+    result = []
+    for k, cloud in enumerate(clouds):
+        ends = torch.cat(edges[k * dims : (k + 1) * dims]).reshape(-1, 2)
+        grad = torch.cat(list(of_lengths[k * dims : (k + 1) * dims])).reshape(-1)
+        # Births of components and deaths that never come; their gradient may be anything, NaN included.
+        real = ends[:, 0] != ends[:, 1]
+        i, j = ends.clamp(min=0).unbind(1)
+        grad = torch.where(real, grad, 0.0)
+        if ctx.kind == "distances":
+            half = torch.zeros_like(cloud).index_put((i, j), grad / 2, accumulate=True)
+            result.append(half + half.T)
+        else:
+            pull = grad[:, None] * _direction(ctx.metric, cloud[i] - cloud[j])
+            result.append(torch.zeros_like(cloud).index_add(0, i, pull).index_add(0, j, -pull))
+    return result, None, None, None, None
+
+
+def _direction(metric: str, difference: Tensor) -> Tensor:
+    """Gradient [n, D] of the length of an edge in its first point; 0 for an edge of length 0."""
+    if metric == "manhattan":
+        return difference.sign()
+    size, place = difference.detach().abs().max(-1, keepdim=True)
+    if metric == "chebyshev":
+        return torch.zeros_like(difference).scatter(-1, place, difference.gather(-1, place).sign())
+    # Scaled first, so that squares neither vanish nor overflow.
+    unit = difference / torch.where(size > 0, size, 1.0)
+    length = torch.where(size > 0, unit.square().sum(-1, keepdim=True), 1.0).sqrt()
+    return unit / length
+
+
+_vietoris_rips.register_autograd(_differentiate, setup_context=_setup_context)
