@@ -1,237 +1,219 @@
 #include "topology/rank_rows.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 
 #include "common/simd.h"
+#include "topology/rank_lanes.h"
 
 namespace mk::topology {
 
 namespace {
 
-// 64 bytes; the compiler splits them where registers are smaller.
-template <class R>
-struct Block {
-  typedef R Ranks __attribute__((vector_size(64)));
-  typedef uint64_t Words __attribute__((vector_size(64)));
-  static constexpr int64_t lanes = 64 / sizeof(R);
-};
-
-template <class R>
-[[gnu::always_inline]] inline typename Block<R>::Ranks load(const R* at) {
-  typename Block<R>::Ranks ranks;
-  std::memcpy(&ranks, at, sizeof ranks);
-  return ranks;
+// First lane of a non-zero mask.
+template <class L>
+[[gnu::always_inline]] inline int first_lane(uint64_t mask) {
+  return std::countr_zero(mask) / L::mask_bits;
 }
 
-template <class V>
-[[gnu::always_inline]] inline bool any(const V& mask) {
-  typename Block<uint64_t>::Words words;
-  std::memcpy(&words, &mask, sizeof words);
-  uint64_t all = 0;
-  for (int i = 0; i < 8; ++i) all |= words[i];
-  return all != 0;
+template <class L, class R>
+[[gnu::always_inline]] inline typename L::Ranks greatest_of(const R* const* rows, int count, int64_t x) {
+  typename L::Ranks top = L::load(rows[0] + x);
+  for (int i = 1; i < count; ++i) top = L::greatest(top, L::load(rows[i] + x));
+  return top;
 }
 
-template <class R>
+template <class L, class R>
 [[gnu::always_inline]] inline void greatest(const R* const* rows, int count, int64_t width, R* out) {
-  for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-    auto top = load(rows[0] + x);
-    for (int i = 1; i < count; ++i) {
-      const auto other = load(rows[i] + x);
-      top = other > top ? other : top;
-    }
-    std::memcpy(out + x, &top, sizeof top);
-  }
+  for (int64_t x = 0; x < width; x += L::lanes) L::store(out + x, greatest_of<L>(rows, count, x));
 }
 
-template <class R>
-[[gnu::always_inline]] inline R least(const R* row, int64_t width) {
-  auto low = load(row);
-  for (int64_t x = Block<R>::lanes; x < width; x += Block<R>::lanes) {
-    const auto other = load(row + x);
+template <class L, class R>
+[[gnu::always_inline]] inline R lowest_lane(const typename L::Ranks& ranks) {
+  R lanes[L::lanes];
+  L::store(lanes, ranks);
+  typedef R Quarter __attribute__((vector_size(16)));
+  constexpr int quarter = 16 / sizeof(R);
+  Quarter low;
+  std::memcpy(&low, lanes, sizeof low);
+  for (int i = quarter; i < L::lanes; i += quarter) {
+    Quarter other;
+    std::memcpy(&other, lanes + i, sizeof other);
     low = other < low ? other : low;
   }
   R lowest = low[0];
-  for (int64_t i = 1; i < Block<R>::lanes; ++i) lowest = std::min<R>(lowest, low[i]);
+  for (int i = 1; i < quarter; ++i) lowest = std::min<R>(lowest, low[i]);
   return lowest;
 }
 
-template <class R>
+template <class L, class R>
+[[gnu::always_inline]] inline R least(const R* row, int64_t width) {
+  typename L::Ranks low = L::load(row);
+  for (int64_t x = L::lanes; x < width; x += L::lanes) low = L::least(low, L::load(row + x));
+  return lowest_lane<L, R>(low);
+}
+
+template <class L, class R>
 [[gnu::always_inline]] inline int64_t first_within(const R* const* rows, int count, int64_t width, R limit) {
-  for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-    auto inside = load(rows[0] + x) <= limit;
-    for (int i = 1; i < count; ++i) inside &= load(rows[i] + x) <= limit;
-    if (!any(inside)) continue;
-    for (int64_t i = 0; i < Block<R>::lanes; ++i)
-      if (inside[i]) return x + i;
+  const typename L::Ranks top = L::all(limit);
+  for (int64_t x = 0; x < width; x += L::lanes) {
+    uint64_t inside = L::within(L::load(rows[0] + x), top);
+    for (int i = 1; i < count; ++i) inside &= L::within(L::load(rows[i] + x), top);
+    if (inside != 0) return x + first_lane<L>(inside);
   }
   return -1;
 }
 
-template <class R>
+template <class L, class R>
 [[gnu::always_inline]] inline int64_t between(const R* const* rows, int count, int64_t width, R low, R high,
                                               int32_t* indices, R* values) {
+  constexpr uint64_t lane_bits = (uint64_t{1} << L::mask_bits) - 1;
+  const typename L::Ranks bottom = L::all(low), top = L::all(high);
   int64_t found = 0;
-  for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-    auto top = load(rows[0] + x);
-    for (int i = 1; i < count; ++i) {
-      const auto other = load(rows[i] + x);
-      top = other > top ? other : top;
-    }
-    const auto inside = (top >= low) & (top <= high);
-    if (!any(inside)) continue;
-    for (int64_t i = 0; i < Block<R>::lanes; ++i) {
-      if (!inside[i]) continue;
-      indices[found] = static_cast<int32_t>(x + i);
-      values[found++] = top[i];
+  for (int64_t x = 0; x < width; x += L::lanes) {
+    const typename L::Ranks m = greatest_of<L>(rows, count, x);
+    uint64_t inside = L::within(bottom, m) & L::within(m, top);
+    if (inside == 0) continue;
+    R lanes[L::lanes];
+    L::store(lanes, m);
+    while (inside != 0) {
+      const int lane = first_lane<L>(inside);
+      inside &= ~(lane_bits << (lane * L::mask_bits));
+      indices[found] = static_cast<int32_t>(x + lane);
+      values[found++] = lanes[lane];
     }
   }
   return found;
 }
 
 // First x that is among the common neighbours by `s` but not adjacent to w by `s`, or -1.
-template <class R>
-[[gnu::always_inline]] inline int64_t first_outside(const R* common, const R* w, int64_t width, R s) {
-  for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-    const auto outside = (load(common + x) <= s) & (load(w + x) > s);
-    if (!any(outside)) continue;
-    for (int64_t i = 0; i < Block<R>::lanes; ++i)
-      if (outside[i]) return x + i;
+template <class L, class R>
+[[gnu::always_inline]] inline int64_t first_outside(const R* common, const R* w, int64_t width,
+                                                    const typename L::Ranks& s) {
+  for (int64_t x = 0; x < width; x += L::lanes) {
+    const uint64_t outside = L::within(L::load(common + x), s) & ~L::within(L::load(w + x), s);
+    if (outside != 0) return x + first_lane<L>(outside);
   }
   return -1;
 }
 
-template <class R>
-[[gnu::always_inline]] inline int64_t index_of(const R* row, int64_t width, R value) {
-  for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-    const auto equal = load(row + x) == value;
-    if (!any(equal)) continue;
-    for (int64_t i = 0; i < Block<R>::lanes; ++i)
-      if (equal[i]) return x + i;
-  }
-  return -1;
-}
-
-template <class R>
+template <class L, class R>
 [[gnu::always_inline]] inline R settle(const R* ranks, int64_t width, int32_t u, int32_t v, R* scratch) {
   constexpr R absent = std::numeric_limits<R>::max();
   R* common = scratch;              // when x becomes a common neighbour
   R* candidates = scratch + width;  // the same for those that may still dominate, else absent
   const R* ends[] = {ranks + u * width, ranks + v * width};
   R s = ends[0][v];
-  greatest(ends, 2, width, common);
+  greatest<L>(ends, 2, width, common);
   common[u] = common[v] = absent;
   for (;;) {
-    const R now = s;
-    for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-      const auto c = load(common + x);
-      const auto kept = c <= now ? c : (c | absent);
-      std::memcpy(candidates + x, &kept, sizeof kept);
+    const typename L::Ranks now = L::all(s);
+    for (int64_t x = 0; x < width; x += L::lanes) {
+      const typename L::Ranks c = L::load(common + x);
+      L::store(candidates + x, L::keep_within(c, c, now));
     }
     // The candidate that is nearest to both ends is tried first; a common neighbour that it does not reach rules out
     // all others that do not reach it either.
     const R* dominator = nullptr;
     for (;;) {
-      const R nearest = least(candidates, width);
-      if (nearest == absent) return now;
-      dominator = ranks + index_of(candidates, width, nearest) * width;
-      const int64_t missed = first_outside(common, dominator, width, now);
+      const R nearest = least<L>(candidates, width);
+      if (nearest == absent) return s;
+      const R* const row = candidates;
+      dominator = ranks + first_within<L>(&row, 1, width, nearest) * width;
+      const int64_t missed = first_outside<L>(common, dominator, width, now);
       if (missed < 0) break;
-      const R* row = ranks + missed * width;
-      for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-        const auto c = load(candidates + x);
-        const auto kept = load(row + x) <= now ? c : (c | absent);
-        std::memcpy(candidates + x, &kept, sizeof kept);
-      }
+      const R* reached = ranks + missed * width;
+      for (int64_t x = 0; x < width; x += L::lanes)
+        L::store(candidates + x, L::keep_within(L::load(candidates + x), L::load(reached + x), now));
     }
     // It dominates until a common neighbour appears that it is not adjacent to by then.
-    auto next = load(common) | absent;
-    for (int64_t x = 0; x < width; x += Block<R>::lanes) {
-      const auto c = load(common + x);
-      const auto lost = ((c > now) & (load(dominator + x) > c)) ? c : (c | absent);
-      next = lost < next ? lost : next;
+    typename L::Ranks next = L::all(absent);
+    for (int64_t x = 0; x < width; x += L::lanes) {
+      const typename L::Ranks c = L::load(common + x);
+      next = L::least(next, L::keep_beyond(L::keep_beyond(c, c, now), L::load(dominator + x), c));
     }
-    s = next[0];
-    for (int64_t i = 1; i < Block<R>::lanes; ++i) s = std::min<R>(s, next[i]);
+    s = lowest_lane<L, R>(next);
     if (s == absent) return absent;
   }
 }
 
 // The loops above for each instruction set.
+template <class R>
+struct BaselineRows {
+  using L = BaselineLanes<R>;
+  static void greatest_rows(const R* const* rows, int count, int64_t width, R* out) {
+    greatest<L>(rows, count, width, out);
+  }
+  static R least_of(const R* row, int64_t width) { return least<L>(row, width); }
+  static int64_t first(const R* const* rows, int count, int64_t width, R limit) {
+    return first_within<L>(rows, count, width, limit);
+  }
+  static int64_t listed(const R* const* rows, int count, int64_t width, R low, R high, int32_t* x, R* m) {
+    return between<L>(rows, count, width, low, high, x, m);
+  }
+  static R settled(const R* ranks, int64_t width, int32_t u, int32_t v, R* scratch) {
+    return settle<L>(ranks, width, u, v, scratch);
+  }
+};
 #if defined(__x86_64__)
 template <class R>
-struct Avx512 {
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static void greatest_rows(const R* const* rows, int count,
-                                                                                  int64_t width, R* out) {
-    greatest(rows, count, width, out);
+struct Avx2Rows {
+  using L = Avx2Lanes<R>;
+  [[gnu::target("avx2,bmi")]] static void greatest_rows(const R* const* rows, int count, int64_t width, R* out) {
+    greatest<L>(rows, count, width, out);
   }
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static R least_of(const R* row, int64_t width) {
-    return least(row, width);
+  [[gnu::target("avx2,bmi")]] static R least_of(const R* row, int64_t width) { return least<L>(row, width); }
+  [[gnu::target("avx2,bmi")]] static int64_t first(const R* const* rows, int count, int64_t width, R limit) {
+    return first_within<L>(rows, count, width, limit);
   }
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static int64_t first(const R* const* rows, int count,
-                                                                             int64_t width, R limit) {
-    return first_within(rows, count, width, limit);
+  [[gnu::target("avx2,bmi")]] static int64_t listed(const R* const* rows, int count, int64_t width, R low, R high,
+                                                    int32_t* x, R* m) {
+    return between<L>(rows, count, width, low, high, x, m);
   }
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static int64_t listed(const R* const* rows, int count,
-                                                                              int64_t width, R low, R high, int32_t* x,
-                                                                              R* m) {
-    return between(rows, count, width, low, high, x, m);
-  }
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static R settled(const R* ranks, int64_t width, int32_t u,
-                                                                         int32_t v, R* scratch) {
-    return settle(ranks, width, u, v, scratch);
+  [[gnu::target("avx2,bmi")]] static R settled(const R* ranks, int64_t width, int32_t u, int32_t v, R* scratch) {
+    return settle<L>(ranks, width, u, v, scratch);
   }
 };
 template <class R>
-struct Avx2 {
-  [[gnu::target("avx2")]] static void greatest_rows(const R* const* rows, int count, int64_t width, R* out) {
-    greatest(rows, count, width, out);
+struct Avx512Rows {
+  using L = Avx512Lanes<R>;
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,bmi")]] static void greatest_rows(const R* const* rows, int count,
+                                                                                      int64_t width, R* out) {
+    greatest<L>(rows, count, width, out);
   }
-  [[gnu::target("avx2")]] static R least_of(const R* row, int64_t width) { return least(row, width); }
-  [[gnu::target("avx2")]] static int64_t first(const R* const* rows, int count, int64_t width, R limit) {
-    return first_within(rows, count, width, limit);
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,bmi")]] static R least_of(const R* row, int64_t width) {
+    return least<L>(row, width);
   }
-  [[gnu::target("avx2")]] static int64_t listed(const R* const* rows, int count, int64_t width, R low, R high,
-                                                int32_t* x, R* m) {
-    return between(rows, count, width, low, high, x, m);
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,bmi")]] static int64_t first(const R* const* rows, int count,
+                                                                                 int64_t width, R limit) {
+    return first_within<L>(rows, count, width, limit);
   }
-  [[gnu::target("avx2")]] static R settled(const R* ranks, int64_t width, int32_t u, int32_t v, R* scratch) {
-    return settle(ranks, width, u, v, scratch);
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,bmi")]] static int64_t listed(const R* const* rows, int count,
+                                                                                  int64_t width, R low, R high,
+                                                                                  int32_t* x, R* m) {
+    return between<L>(rows, count, width, low, high, x, m);
+  }
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,bmi")]] static R settled(const R* ranks, int64_t width, int32_t u,
+                                                                             int32_t v, R* scratch) {
+    return settle<L>(ranks, width, u, v, scratch);
   }
 };
 #endif
 
-template <class R>
-struct Baseline {
-  static void greatest_rows(const R* const* rows, int count, int64_t width, R* out) {
-    greatest(rows, count, width, out);
-  }
-  static R least_of(const R* row, int64_t width) { return least(row, width); }
-  static int64_t first(const R* const* rows, int count, int64_t width, R limit) {
-    return first_within(rows, count, width, limit);
-  }
-  static int64_t listed(const R* const* rows, int count, int64_t width, R low, R high, int32_t* x, R* m) {
-    return between(rows, count, width, low, high, x, m);
-  }
-  static R settled(const R* ranks, int64_t width, int32_t u, int32_t v, R* scratch) {
-    return settle(ranks, width, u, v, scratch);
-  }
-};
-
-template <class R, template <class> class Isa>
+template <class R, template <class> class Rows>
 RankRows<R> rows_of() {
-  return {Isa<R>::greatest_rows, Isa<R>::least_of, Isa<R>::first, Isa<R>::listed, Isa<R>::settled};
+  return {Rows<R>::greatest_rows, Rows<R>::least_of, Rows<R>::first, Rows<R>::listed, Rows<R>::settled};
 }
 
 template <class R>
 RankRows<R> choose() {
 #if defined(__x86_64__)
-  if (simd::level() == simd::Level::avx512) return rows_of<R, Avx512>();
-  if (simd::level() == simd::Level::avx2) return rows_of<R, Avx2>();
+  if (simd::level() == simd::Level::avx512) return rows_of<R, Avx512Rows>();
+  if (simd::level() == simd::Level::avx2) return rows_of<R, Avx2Rows>();
 #endif
-  return rows_of<R, Baseline>();
+  return rows_of<R, BaselineRows>();
 }
 
 }  // namespace
