@@ -6,6 +6,8 @@
 
 #include "common/check.h"
 #include "topology/vietoris_rips.h"
+#include "topology/wasserstein.h"
+#include "topology/wasserstein_matrix.h"
 
 namespace py = pybind11;
 
@@ -82,9 +84,64 @@ void bind_type(py::module_& m) {
       py::arg("threshold"));
 }
 
+mk::topology::Ground ground_named(double ground) {
+  return ground == 2 ? mk::topology::Ground::euclidean : mk::topology::Ground::maximum;
+}
+
+py::tuple wasserstein(const Array<double>& a, const Array<double>& b, double order, double ground, bool drop_endless,
+                      int64_t memory) {
+  Array<int64_t> partner(a.shape(0));
+  const std::span<int64_t> partner_rows{partner.mutable_data(), static_cast<size_t>(partner.size())};
+  const std::span<const double> both[2] = {in(a), in(b)};
+  double distance;
+  {
+    const py::gil_scoped_release release;
+    const double scale = mk::topology::common_scale(both);
+    const mk::topology::Bars bars_a = mk::topology::prepare_bars(both[0], scale, drop_endless, "a");
+    const mk::topology::Bars bars_b = mk::topology::prepare_bars(both[1], scale, drop_endless, "b");
+    mk::topology::PairSolver solver;
+    distance = solver.distance(bars_a, bars_b, {order, ground_named(ground), memory}) / scale;
+    solver.partners(bars_a, bars_b, partner_rows);
+  }
+  return py::make_tuple(distance, partner);
+}
+
+py::tuple wasserstein_backward(const Array<double>& a, const Array<double>& b, const Array<int64_t>& partner,
+                               double distance, double order, double ground, double upstream) {
+  Array<double> grad_a({a.shape(0), py::ssize_t{2}}), grad_b({b.shape(0), py::ssize_t{2}});
+  mk::topology::differentiate_wasserstein({in(a), in(b), in(partner), distance}, order, ground_named(ground), upstream,
+                                          {grad_a.mutable_data(), static_cast<size_t>(grad_a.size())},
+                                          {grad_b.mutable_data(), static_cast<size_t>(grad_b.size())});
+  return py::make_tuple(grad_a, grad_b);
+}
+
+Array<double> wasserstein_matrix(const Array<double>& rows, const Array<int64_t>& offsets,
+                                 const Array<double>& other_rows, const Array<int64_t>& other_offsets, bool symmetric,
+                                 double order, double ground, bool drop_endless, int64_t memory) {
+  const mk::topology::Diagrams diagrams{in(rows), in(offsets)}, others{in(other_rows), in(other_offsets)};
+  const mk::topology::WassersteinOptions options{order, ground_named(ground), memory};
+  Array<double> distances({diagrams.count(), others.count()});
+  const std::span<double> out{distances.mutable_data(), static_cast<size_t>(distances.size())};
+  {
+    const py::gil_scoped_release release;
+    if (symmetric)
+      mk::topology::wasserstein_matrix(diagrams, options, drop_endless, out);
+    else
+      mk::topology::wasserstein_matrix(diagrams, others, options, drop_endless, out);
+  }
+  return distances;
+}
+
 }  // namespace
 
 void bind_topology(py::module_& m) {
   bind_type<float>(m);
   bind_type<double>(m);
+  m.def("wasserstein", &wasserstein, py::arg("a"), py::arg("b"), py::arg("order"), py::arg("ground"),
+        py::arg("drop_endless"), py::arg("memory"));
+  m.def("wasserstein_backward", &wasserstein_backward, py::arg("a"), py::arg("b"), py::arg("partner"),
+        py::arg("distance"), py::arg("order"), py::arg("ground"), py::arg("upstream"));
+  m.def("wasserstein_matrix", &wasserstein_matrix, py::arg("rows"), py::arg("offsets"), py::arg("other_rows"),
+        py::arg("other_offsets"), py::arg("symmetric"), py::arg("order"), py::arg("ground"), py::arg("drop_endless"),
+        py::arg("memory"));
 }

@@ -1,0 +1,47 @@
+// Least-cost assignment in a sparse bipartite graph.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace mk::topology {
+
+// Row r may take one of the columns column[start[r] .. start[r + 1]) at the cost beside it, or none at cost leave[r]
+// (which may be infinite). Columns that nobody takes cost nothing.
+struct Choices {
+  std::vector<int64_t> start;
+  std::vector<int32_t> column;
+  std::vector<double> cost, leave;
+  int32_t columns = 0;
+
+  void clear(int32_t column_count) {
+    start.assign(1, 0);
+    column.clear();
+    cost.clear();
+    leave.clear();
+    columns = column_count;
+  }
+  int32_t rows() const { return static_cast<int32_t>(leave.size()); }
+};
+
+// Shortest augmenting paths (Jonker and Volgenant 1987, Computing 38, 325-340) with a heap over the columns that a path
+// may still reach: a search ends at the nearest free column or row that had better take none, so it stays in the
+// neighbourhood of its row, and never leaves its connected component. Worst case O(rows edges log(rows)).
+class AssignmentSolver {
+ public:
+  // The column of each row, -1 for none, with the least total cost. There must be a solution of finite cost.
+  std::span<const int32_t> solve(const Choices& choices);
+
+ private:
+  void reduce_rows(const Choices& choices);
+  void augment(const Choices& choices, int32_t row);
+
+  std::vector<double> row_price_, column_price_, distance_;
+  std::vector<int32_t> column_of_, row_of_, previous_, settled_, touched_, waiting_, displaced_;
+  std::vector<uint8_t> is_settled_;
+  std::vector<std::pair<double, int32_t>> heap_;
+};
+
+}  // namespace mk::topology
