@@ -5,11 +5,13 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
 #include "common/parallel.h"
-#include "topology/rank_rows.h"
+#include "topology/rank_graphs.h"
 
 namespace mk::topology {
 
@@ -54,16 +56,16 @@ struct Simplex {
   int32_t vertices[5];  // ends of the longest edge, then the others in decreasing order
 };
 
-template <class R>
+template <class Graph>
 class Complex {
  public:
-  Complex(const RankMatrix<R>& ranks, const std::vector<Edge>& edges)
-      : ranks_(ranks), edges_(edges), rows_(rank_rows<R>()), bits_(std::bit_width(uint64_t(ranks.size() - 1))) {}
+  using R = typename Graph::Rank;
 
-  int64_t size() const { return ranks_.size(); }
-  int64_t width() const { return ranks_.width(); }
+  Complex(const Graph& graph, const std::vector<Edge>& edges)
+      : graph_(graph), edges_(edges), bits_(std::bit_width(uint64_t(graph.size() - 1))) {}
+
+  const Graph& graph() const { return graph_; }
   const std::vector<Edge>& edges() const { return edges_; }
-  R rank(int32_t u, int32_t v) const { return ranks_.row(u)[v]; }
   R last_rank() const { return static_cast<R>(edges_.size() - 1); }
 
   Simplex<R> edge(R rank) const { return {rank, 2, {edges_[rank].u, edges_[rank].v}}; }
@@ -111,20 +113,16 @@ class Complex {
   }
 
   // First vertex that makes a cofacet with the same longest edge, or -1.
-  int64_t first_inside(const Simplex<R>& s) const {
-    const R* rows[5];
-    return rows_.first_within(row_list(s, rows), s.count, width(), s.rank);
-  }
+  int64_t first_inside(const Simplex<R>& s) const { return graph_.first_within(s.vertices, s.count, s.rank); }
 
   // Cofacets whose rank is in [low, high].
   template <class Visit>
   void cofacets(const Simplex<R>& s, R low, R high, const Visit& visit) {
     if (s.rank > high) return;
-    const R* rows[5];
-    found_.resize(width());
-    found_ranks_.resize(width());
-    const int64_t found = rows_.between(row_list(s, rows), s.count, width(), s.rank >= low ? R(0) : low, high,
-                                        found_.data(), found_ranks_.data());
+    found_.resize(graph_.width());
+    found_ranks_.resize(graph_.width());
+    const int64_t found =
+        graph_.between(s.vertices, s.count, s.rank >= low ? R(0) : low, high, found_.data(), found_ranks_.data());
     for (int64_t i = 0; i < found; ++i) visit(cofacet(s, found_[i], found_ranks_[i]));
   }
 
@@ -132,11 +130,9 @@ class Complex {
   std::optional<Key> oldest_cofacet(const Simplex<R>& s) {
     const int64_t inside = first_inside(s);
     if (inside >= 0) return cofacet(s, static_cast<int32_t>(inside), s.rank);
-    const R* rows[5];
-    found_ranks_.resize(width());
-    rows_.greatest(row_list(s, rows), s.count, width(), found_ranks_.data());
-    const R rank = rows_.least(found_ranks_.data(), width());
-    if (rank == RankMatrix<R>::absent) return std::nullopt;
+    found_ranks_.resize(graph_.width());
+    const R rank = graph_.least(s.vertices, s.count, found_ranks_.data());
+    if (rank == Graph::absent) return std::nullopt;
     const Edge longest = edges_[rank];
     const bool u_is_old = std::find(s.vertices, s.vertices + s.count, longest.u) != s.vertices + s.count;
     return cofacet(s, u_is_old ? longest.v : longest.u, rank);
@@ -163,24 +159,20 @@ class Complex {
   }
 
  private:
-  const R* const* row_list(const Simplex<R>& s, const R** rows) const {
-    for (int i = 0; i < s.count; ++i) rows[i] = ranks_.row(s.vertices[i]);
-    return rows;
-  }
-
-  const RankMatrix<R>& ranks_;
+  const Graph& graph_;
   const std::vector<Edge>& edges_;
-  const RankRows<R>& rows_;
   int bits_;
   std::vector<int32_t> found_;
   std::vector<R> found_ranks_;
 };
 
 // Reduces the coboundary matrix of one dimension.
-template <class R>
+template <class Graph>
 class Reduction {
  public:
-  Reduction(Complex<R>& complex, int dim) : complex_(complex), dim_(dim) {}
+  using R = typename Graph::Rank;
+
+  Reduction(Complex<Graph>& complex, int dim) : complex_(complex), dim_(dim) {}
 
   // Columns come in decreasing order.
   void add(const Simplex<R>& column, std::vector<Bar>& bars) {
@@ -286,7 +278,7 @@ class Reduction {
     keys.resize(kept);
   }
 
-  Complex<R>& complex_;
+  Complex<Graph>& complex_;
   int dim_;
   std::unordered_map<Key, uint32_t> pivots_;
   std::vector<std::vector<Key>> columns_;
@@ -296,13 +288,18 @@ class Reduction {
 
 // The simplices of one dimension that are left as columns, in decreasing order: those in no apparent pair, and no
 // pivots of the dimension below (a simplex that ends a class begins none).
-template <class R, class IsPivot>
-std::vector<Key> columns_of(const Complex<R>& complex, int dim, const std::vector<bool>& joining,
+template <class Graph, class IsPivot>
+std::vector<Key> columns_of(const Complex<Graph>& complex, int dim, const std::vector<bool>& joining,
                             const IsPivot& is_pivot) {
+  using R = typename Graph::Rank;
+  const Graph& graph = complex.graph();
   const int64_t count = static_cast<int64_t>(complex.edges().size());
   constexpr int64_t block = 256;
   std::vector<std::vector<Key>> found((count + block - 1) / block);
   parallel_for(static_cast<int64_t>(found.size()), [&](int64_t b) {
+    std::vector<int32_t> inside(graph.width() * dim);
+    std::vector<R> ranks(graph.width());
+    // Adds vertices below the last one, as long as the longest edge stays the same.
     const auto visit = [&](const Simplex<R>& s, const auto& self) -> void {
       if (s.count == dim + 1) {
         if (complex.is_apparent_facet(s)) return;
@@ -310,13 +307,12 @@ std::vector<Key> columns_of(const Complex<R>& complex, int dim, const std::vecto
         found[b].push_back(complex.key(s));
         return;
       }
-      const int32_t top = s.count == 2 ? static_cast<int32_t>(complex.size()) : s.vertices[s.count - 1];
-      for (int32_t x = top - 1; x >= 0; --x) {
-        bool inside = true;
-        for (int i = 0; i < s.count; ++i) inside = inside && complex.rank(s.vertices[i], x) <= s.rank;
-        if (!inside) continue;
+      int32_t* const list = inside.data() + (s.count - 2) * graph.width();
+      int64_t i = graph.between(s.vertices, s.count, 0, s.rank, list, ranks.data());
+      while (i-- > 0) {
+        if (s.count > 2 && list[i] > s.vertices[s.count - 1]) continue;
         Simplex<R> t = s;
-        t.vertices[t.count++] = x;
+        t.vertices[t.count++] = list[i];
         self(t, self);
       }
     };
@@ -332,25 +328,34 @@ std::vector<Key> columns_of(const Complex<R>& complex, int dim, const std::vecto
 
 }  // namespace
 
-template <class R>
-std::vector<std::vector<Bar>> cohomology(const RankMatrix<R>& ranks, const std::vector<Edge>& edges,
+template <class Graph>
+std::vector<std::vector<Bar>> cohomology(const Graph& graph, const std::vector<Edge>& edges,
                                          const std::vector<bool>& joining, int max_dim) {
   std::vector<std::vector<Bar>> bars(max_dim);
   if (edges.empty()) return bars;
-  Complex<R> complex(ranks, edges);
-  std::optional<Reduction<R>> below;
+  const int vertex_bits = std::bit_width(uint64_t(graph.size() - 1)), rank_bits = std::bit_width(edges.size());
+  if (rank_bits + max_dim * vertex_bits > 64) {
+    std::ostringstream message;
+    message << "max_dim=" << max_dim << " is too high for " << graph.size() << " points with " << edges.size()
+            << " edges: their simplices do not fit in 64 bits; lower max_dim or the threshold";
+    throw std::invalid_argument(message.str());
+  }
+  Complex<Graph> complex(graph, edges);
+  std::optional<Reduction<Graph>> below;
   for (int dim = 1; dim <= max_dim; ++dim) {
     const auto columns = columns_of(complex, dim, joining, [&](Key key) { return below->is_pivot(key); });
-    Reduction<R> reduction(complex, dim);
+    Reduction<Graph> reduction(complex, dim);
     for (const Key key : columns) reduction.add(complex.simplex(key, dim), bars[dim - 1]);
     below.emplace(std::move(reduction));
   }
   return bars;
 }
 
-template std::vector<std::vector<Bar>> cohomology(const RankMatrix<uint16_t>&, const std::vector<Edge>&,
+template std::vector<std::vector<Bar>> cohomology(const DenseGraph<uint16_t>&, const std::vector<Edge>&,
                                                   const std::vector<bool>&, int);
-template std::vector<std::vector<Bar>> cohomology(const RankMatrix<uint32_t>&, const std::vector<Edge>&,
+template std::vector<std::vector<Bar>> cohomology(const DenseGraph<uint32_t>&, const std::vector<Edge>&,
+                                                  const std::vector<bool>&, int);
+template std::vector<std::vector<Bar>> cohomology(const SparseGraph<uint32_t>&, const std::vector<Edge>&,
                                                   const std::vector<bool>&, int);
 
 }  // namespace mk::topology

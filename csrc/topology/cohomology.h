@@ -23,10 +23,10 @@ struct Components {
 };
 Components components(int64_t size, const std::vector<Edge>& edges);
 
-// Bars of the dimensions 1 .. max_dim (1 to 3); bars that are born and die at one edge are left out.
-// Bauer 2021, "Ripser: efficient computation of Vietoris-Rips persistence barcodes".
-template <class R>
-std::vector<std::vector<Bar>> cohomology(const RankMatrix<R>& ranks, const std::vector<Edge>& edges,
+// Bars of the dimensions 1 .. max_dim (1 to 3) of a DenseGraph or SparseGraph; bars that are born and die at one edge
+// are left out. Bauer 2021, "Ripser: efficient computation of Vietoris-Rips persistence barcodes".
+template <class Graph>
+std::vector<std::vector<Bar>> cohomology(const Graph& graph, const std::vector<Edge>& edges,
                                          const std::vector<bool>& joining, int max_dim);
 
 }  // namespace mk::topology

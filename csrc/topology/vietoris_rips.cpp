@@ -1,6 +1,7 @@
 #include "topology/vietoris_rips.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -8,6 +9,7 @@
 #include "topology/cohomology.h"
 #include "topology/collapse.h"
 #include "topology/filtration.h"
+#include "topology/rank_graphs.h"
 
 namespace mk::topology {
 
@@ -73,32 +75,54 @@ RankMatrix<R> rank_matrix(int64_t size, const std::vector<Edge>& edges) {
 }
 
 template <class R, class T>
-std::vector<Diagram<T>> diagrams_by(const Filtration<T>& filtration, int max_dim) {
+std::vector<Diagram<T>> higher_diagrams(const Filtration<T>& filtration, const std::vector<bool>& joining,
+                                        int max_dim) {
   std::vector<Diagram<T>> diagrams;
-  const Components parts = components(filtration.size, filtration.edges);
-  diagrams.push_back(diagram_of(parts, filtration));
-  if (max_dim == 1) {
-    const RankMatrix<R> ranks = rank_matrix<R>(filtration.size, filtration.edges);
-    for (const auto& bars : cohomology(ranks, filtration.edges, parts.joining, max_dim))
+  RankMatrix<R> ranks = rank_matrix<R>(filtration.size, filtration.edges);
+  if (max_dim == 1) {  // a collapse would cost more than it saves
+    for (const auto& bars : cohomology(DenseGraph<R>(ranks), filtration.edges, joining, max_dim))
       diagrams.push_back(diagram_of(bars, filtration, [](uint32_t rank) { return rank; }));
-  } else if (max_dim > 1) {
-    RankMatrix<R> ranks = rank_matrix<R>(filtration.size, filtration.edges);
-    for (int64_t i = 0; i < ranks.size(); ++i) ranks.row(i)[i] = 0;
-    const Collapsed core = collapse(ranks, filtration.edges);
-    const Components core_parts = components(filtration.size, core.edges);
-    for (const auto& bars :
-         cohomology(rank_matrix<R>(filtration.size, core.edges), core.edges, core_parts.joining, max_dim))
-      diagrams.push_back(diagram_of(bars, filtration, [&](uint32_t rank) { return core.entry[rank]; }));
+    return diagrams;
   }
-  for (Diagram<T>& diagram : diagrams) sort_bars(diagram);
+  for (int64_t i = 0; i < ranks.size(); ++i) ranks.row(i)[i] = 0;
+  const Collapsed core = collapse(ranks, filtration.edges);
+  ranks = rank_matrix<R>(filtration.size, core.edges);
+  const Components parts = components(filtration.size, core.edges);
+  for (const auto& bars : cohomology(DenseGraph<R>(ranks), core.edges, parts.joining, max_dim))
+    diagrams.push_back(diagram_of(bars, filtration, [&](uint32_t rank) { return core.entry[rank]; }));
   return diagrams;
 }
 
-// Sixteen bits a rank where they do: half the memory to go through.
+// A matrix of ranks where it is small, or a good part of it is filled; lists of neighbours otherwise.
+constexpr int64_t kSmallMatrix = 4096;
+constexpr int64_t kEntriesForAnEdge = 64;
+
+template <class T>
+std::vector<Diagram<T>> higher_diagrams_of(const Filtration<T>& filtration, const std::vector<bool>& joining,
+                                           int max_dim) {
+  const int64_t size = filtration.size, edges = static_cast<int64_t>(filtration.edges.size());
+  if (size > kSmallMatrix && size * size > kEntriesForAnEdge * edges) {
+    std::vector<Diagram<T>> diagrams;
+    const SparseGraph<uint32_t> graph(size, filtration.edges);
+    for (const auto& bars : cohomology(graph, filtration.edges, joining, max_dim))
+      diagrams.push_back(diagram_of(bars, filtration, [](uint32_t rank) { return rank; }));
+    return diagrams;
+  }
+  // Sixteen bits a rank where they do: half the memory to go through.
+  if (edges < RankMatrix<uint16_t>::absent) return higher_diagrams<uint16_t>(filtration, joining, max_dim);
+  return higher_diagrams<uint32_t>(filtration, joining, max_dim);
+}
+
 template <class T>
 std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, int max_dim) {
-  if (filtration.edges.size() < RankMatrix<uint16_t>::absent) return diagrams_by<uint16_t>(filtration, max_dim);
-  return diagrams_by<uint32_t>(filtration, max_dim);
+  const Components parts = components(filtration.size, filtration.edges);
+  std::vector<Diagram<T>> diagrams{diagram_of(parts, filtration)};
+  if (max_dim > 0) {
+    auto higher = higher_diagrams_of(filtration, parts.joining, max_dim);
+    std::move(higher.begin(), higher.end(), std::back_inserter(diagrams));
+  }
+  for (Diagram<T>& diagram : diagrams) sort_bars(diagram);
+  return diagrams;
 }
 
 }  // namespace
