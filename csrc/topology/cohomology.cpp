@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 #include <numeric>
 #include <optional>
 #include <sstream>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "common/parallel.h"
+#include "topology/cofacet_queue.h"
 #include "topology/rank_graphs.h"
 
 namespace mk::topology {
@@ -123,7 +123,8 @@ class Complex {
     found_ranks_.resize(graph_.width());
     const int64_t found =
         graph_.between(s.vertices, s.count, s.rank >= low ? R(0) : low, high, found_.data(), found_ranks_.data());
-    for (int64_t i = 0; i < found; ++i) visit(cofacet(s, found_[i], found_ranks_[i]));
+    for (int64_t i = 0; i < found; ++i)
+      visit(std::max(s.rank, found_ranks_[i]), cofacet(s, found_[i], found_ranks_[i]));
   }
 
   // The oldest cofacet.
@@ -205,84 +206,56 @@ class Reduction {
   // Adds earlier columns to members_[0] until the oldest cofacet that is left is nobody's pivot. Only cofacets with
   // ranks up to `high_` are held; when they have all cancelled, the window moves on.
   std::optional<Key> reduce(Key oldest) {
-    heap_.clear();
     const R last = complex_.last_rank();
-    uint64_t step = std::max<uint64_t>(16, last / 64);
+    uint64_t step = kFirstWindow;
     R low = complex_.rank_of(oldest, dim_ + 1);
     high_ = static_cast<R>(std::min<uint64_t>(last, low + step));
+    queue_.open(low, high_);
     push_cofacets(complex_.simplex(members_[0], dim_), low);
     for (;;) {
       check_interrupt();
-      const std::optional<Key> pivot = pop();
+      const std::optional<Key> pivot = queue_.pop();
       if (!pivot) {
         if (high_ == last) return std::nullopt;
         low = high_ + 1;
-        step *= 2;
+        step = std::min(2 * step, kGreatestWindow);
         high_ = static_cast<R>(std::min<uint64_t>(last, high_ + step));
-        keep_odd(members_);
+        queue_.open(low, high_);
+        CofacetQueue::keep_odd(members_);
         for (const Key member : members_) push_cofacets(complex_.simplex(member, dim_), low);
         continue;
       }
       const R rank = complex_.rank_of(*pivot, dim_ + 1);
       if (const auto taken = pivots_.find(*pivot); taken != pivots_.end()) {
-        push(*pivot);
+        queue_.push(rank, *pivot);
         for (const Key member : columns_[taken->second]) {
           members_.push_back(member);
           push_cofacets(complex_.simplex(member, dim_), rank);
         }
       } else if (const auto facet = complex_.apparent_facet(complex_.simplex(*pivot, dim_ + 1))) {
-        push(*pivot);
+        queue_.push(rank, *pivot);
         members_.push_back(complex_.key(*facet));
         push_cofacets(*facet, rank);
       } else {
-        keep_odd(members_);
+        CofacetQueue::keep_odd(members_);
         return pivot;
       }
     }
   }
 
   void push_cofacets(const Simplex<R>& s, R low) {
-    complex_.cofacets(s, low, high_, [&](Key cofacet) { push(cofacet); });
+    complex_.cofacets(s, low, high_, [&](R rank, Key cofacet) { queue_.push(rank, cofacet); });
   }
 
-  void push(Key key) {
-    heap_.push_back(key);
-    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
-  }
-
-  // The least key that is there an odd number of times.
-  std::optional<Key> pop() {
-    const auto take = [&] {
-      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-      const Key key = heap_.back();
-      heap_.pop_back();
-      return key;
-    };
-    while (!heap_.empty()) {
-      const Key key = take();
-      if (heap_.empty() || heap_.front() != key) return key;
-      take();
-    }
-    return std::nullopt;
-  }
-
-  static void keep_odd(std::vector<Key>& keys) {
-    std::sort(keys.begin(), keys.end());
-    size_t kept = 0;
-    for (size_t i = 0; i < keys.size();) {
-      size_t next = i + 1;
-      while (next < keys.size() && keys[next] == keys[i]) ++next;
-      if ((next - i) % 2 == 1) keys[kept++] = keys[i];
-      i = next;
-    }
-    keys.resize(kept);
-  }
+  // Ranks. A window that is too wide holds cofacets that are never looked at, one too narrow enumerates them again.
+  static constexpr uint64_t kFirstWindow = 1024, kGreatestWindow = 8192;
 
   Complex<Graph>& complex_;
   int dim_;
   std::unordered_map<Key, uint32_t> pivots_;
   std::vector<std::vector<Key>> columns_;
-  std::vector<Key> members_, heap_;
+  std::vector<Key> members_;
+  CofacetQueue queue_;
   R high_ = 0;
 };
 
