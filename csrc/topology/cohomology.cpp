@@ -207,7 +207,7 @@ class Reduction {
   // ranks up to `high_` are held; when they have all cancelled, the window moves on.
   std::optional<Key> reduce(Key oldest) {
     const R last = complex_.last_rank();
-    uint64_t step = kFirstWindow;
+    uint64_t step = std::max(kLeastWindow, uint64_t(last) / 64);
     R low = complex_.rank_of(oldest, dim_ + 1);
     high_ = static_cast<R>(std::min<uint64_t>(last, low + step));
     queue_.open(low, high_);
@@ -218,7 +218,7 @@ class Reduction {
       if (!pivot) {
         if (high_ == last) return std::nullopt;
         low = high_ + 1;
-        step = std::min(2 * step, kGreatestWindow);
+        step = std::min(2 * step, std::max(kLeastWindow, uint64_t(last) / 8));
         high_ = static_cast<R>(std::min<uint64_t>(last, high_ + step));
         queue_.open(low, high_);
         CofacetQueue::keep_odd(members_);
@@ -248,7 +248,7 @@ class Reduction {
   }
 
   // Ranks. A window that is too wide holds cofacets that are never looked at, one too narrow enumerates them again.
-  static constexpr uint64_t kFirstWindow = 1024, kGreatestWindow = 8192;
+  static constexpr uint64_t kLeastWindow = 1024;
 
   Complex<Graph>& complex_;
   int dim_;
