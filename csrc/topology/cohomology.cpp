@@ -15,7 +15,7 @@
 
 namespace mk::topology {
 
-Components components(int64_t size, const std::vector<Edge>& edges) {
+Components components(int64_t size, const std::vector<Edge>& edges, std::span<const uint32_t> open) {
   std::vector<int32_t> parent(size);
   std::iota(parent.begin(), parent.end(), 0);
   const auto root = [&](int32_t v) {
@@ -24,7 +24,9 @@ Components components(int64_t size, const std::vector<Edge>& edges) {
   };
   Components result;
   result.joining.assign(edges.size(), false);
-  for (size_t e = 0; e < edges.size(); ++e) {
+  const size_t count = open.empty() ? edges.size() : open.size();
+  for (size_t i = 0; i < count; ++i) {
+    const size_t e = open.empty() ? i : open[i];
     const auto [younger, older] = [&] {
       const int32_t a = root(edges[e].u), b = root(edges[e].v);
       return std::pair(std::max(a, b), std::min(a, b));
@@ -299,11 +301,20 @@ std::vector<Key> columns_of(const Complex<Graph>& complex, int dim, const std::v
   return columns;
 }
 
+// The same for edges, those in no apparent pair being known. The key of an edge is its rank.
+std::vector<Key> loop_columns(std::span<const uint32_t> open, const std::vector<bool>& joining) {
+  std::vector<Key> columns;
+  for (size_t i = open.size(); i-- > 0;)
+    if (!joining[open[i]]) columns.push_back(open[i]);
+  return columns;
+}
+
 }  // namespace
 
 template <class Graph>
 std::vector<std::vector<Bar>> cohomology(const Graph& graph, const std::vector<Edge>& edges,
-                                         const std::vector<bool>& joining, int max_dim) {
+                                         const std::vector<bool>& joining, std::span<const uint32_t> open,
+                                         int max_dim) {
   std::vector<std::vector<Bar>> bars(max_dim);
   if (edges.empty()) return bars;
   const int vertex_bits = std::bit_width(uint64_t(graph.size() - 1)), rank_bits = std::bit_width(edges.size());
@@ -316,7 +327,9 @@ std::vector<std::vector<Bar>> cohomology(const Graph& graph, const std::vector<E
   Complex<Graph> complex(graph, edges);
   std::optional<Reduction<Graph>> below;
   for (int dim = 1; dim <= max_dim; ++dim) {
-    const auto columns = columns_of(complex, dim, joining, [&](Key key) { return below->is_pivot(key); });
+    const auto columns = dim == 1 && !open.empty()
+                             ? loop_columns(open, joining)
+                             : columns_of(complex, dim, joining, [&](Key key) { return below->is_pivot(key); });
     Reduction<Graph> reduction(complex, dim);
     for (const Key key : columns) reduction.add(complex.simplex(key, dim), bars[dim - 1]);
     below.emplace(std::move(reduction));
@@ -325,10 +338,10 @@ std::vector<std::vector<Bar>> cohomology(const Graph& graph, const std::vector<E
 }
 
 template std::vector<std::vector<Bar>> cohomology(const DenseGraph<uint16_t>&, const std::vector<Edge>&,
-                                                  const std::vector<bool>&, int);
+                                                  const std::vector<bool>&, std::span<const uint32_t>, int);
 template std::vector<std::vector<Bar>> cohomology(const DenseGraph<uint32_t>&, const std::vector<Edge>&,
-                                                  const std::vector<bool>&, int);
+                                                  const std::vector<bool>&, std::span<const uint32_t>, int);
 template std::vector<std::vector<Bar>> cohomology(const SparseGraph<uint32_t>&, const std::vector<Edge>&,
-                                                  const std::vector<bool>&, int);
+                                                  const std::vector<bool>&, std::span<const uint32_t>, int);
 
 }  // namespace mk::topology

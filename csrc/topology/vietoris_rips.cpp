@@ -1,9 +1,10 @@
 #include "topology/vietoris_rips.h"
 
 #include <algorithm>
-#include <iterator>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
 #include "common/parallel.h"
 #include "topology/cohomology.h"
@@ -16,54 +17,46 @@ namespace mk::topology {
 namespace {
 
 template <class T>
-void sort_bars(Diagram<T>& diagram) {
-  const size_t count = diagram.intervals.size() / 2;
-  std::vector<size_t> order(count);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    const T* x = diagram.intervals.data();
-    return x[2 * a] != x[2 * b] ? x[2 * a] < x[2 * b] : x[2 * a + 1] < x[2 * b + 1];
-  });
-  Diagram<T> result;
-  for (const size_t i : order) {
-    result.intervals.insert(result.intervals.end(), diagram.intervals.begin() + 2 * i,
-                            diagram.intervals.begin() + 2 * i + 2);
-    result.edges.insert(result.edges.end(), diagram.edges.begin() + 4 * i, diagram.edges.begin() + 4 * i + 4);
-  }
-  diagram = std::move(result);
+void append_bar(Diagram<T>& diagram, T birth, Edge from, T death, Edge to) {
+  diagram.intervals.insert(diagram.intervals.end(), {birth, death});
+  diagram.edges.insert(diagram.edges.end(), {from.u, from.v, to.u, to.v});
 }
 
-template <class T>
-Diagram<T> diagram_of(const Components& components, const Filtration<T>& filtration) {
+constexpr Edge kNoEdge{-1, -1};
+
+// Bars of dimension 0 come with increasing deaths. `entry` is the rank in the filtration at which each edge enters.
+template <class T, class Entry>
+Diagram<T> diagram_of(const Components& components, const Filtration<T>& filtration, const Entry& entry) {
   Diagram<T> result;
   for (size_t c = 0; c < components.vertices.size(); ++c) {
-    const uint32_t death = components.deaths[c];
-    const bool stays = death == Bar::never;
-    if (!stays && filtration.lengths[death] == T(0)) continue;
-    const Edge edge = stays ? Edge{-1, -1} : filtration.edges[death];
-    const int32_t v = components.vertices[c];
-    result.intervals.insert(result.intervals.end(),
-                            {T(0), stays ? std::numeric_limits<T>::infinity() : filtration.lengths[death]});
-    result.edges.insert(result.edges.end(), {v, v, edge.u, edge.v});
+    const Edge vertex{components.vertices[c], components.vertices[c]};
+    if (components.deaths[c] == Bar::never) {
+      append_bar(result, T(0), vertex, std::numeric_limits<T>::infinity(), kNoEdge);
+      continue;
+    }
+    const uint32_t death = entry(components.deaths[c]);
+    if (filtration.lengths[death] > T(0))
+      append_bar(result, T(0), vertex, filtration.lengths[death], filtration.edges[death]);
   }
   return result;
 }
 
-// `entry` is the rank in the filtration at which each edge of the reduced graph enters.
+// The order of bars with the same birth and death depends on their ranks alone, not on how they were found.
 template <class T, class Entry>
-Diagram<T> diagram_of(const std::vector<Bar>& bars, const Filtration<T>& filtration, const Entry& entry) {
+Diagram<T> diagram_of(std::vector<Bar> bars, const Filtration<T>& filtration, const Entry& entry) {
+  const auto length = [&](uint32_t rank) {
+    return rank == Bar::never ? std::numeric_limits<T>::infinity() : filtration.lengths[rank];
+  };
+  for (Bar& bar : bars) bar = {entry(bar.birth), bar.death == Bar::never ? Bar::never : entry(bar.death)};
+  std::erase_if(bars, [&](const Bar& bar) { return length(bar.birth) == length(bar.death); });
+  std::sort(bars.begin(), bars.end(), [&](const Bar& a, const Bar& b) {
+    return std::tuple(length(a.birth), length(a.death), a.birth, a.death) <
+           std::tuple(length(b.birth), length(b.death), b.birth, b.death);
+  });
   Diagram<T> result;
-  for (const Bar& bar : bars) {
-    const uint32_t birth = entry(bar.birth);
-    const bool stays = bar.death == Bar::never;
-    const uint32_t death = stays ? Bar::never : entry(bar.death);
-    if (!stays && filtration.lengths[birth] == filtration.lengths[death]) continue;
-    const Edge from = filtration.edges[birth], to = stays ? Edge{-1, -1} : filtration.edges[death];
-    result.intervals.insert(
-        result.intervals.end(),
-        {filtration.lengths[birth], stays ? std::numeric_limits<T>::infinity() : filtration.lengths[death]});
-    result.edges.insert(result.edges.end(), {from.u, from.v, to.u, to.v});
-  }
+  for (const Bar& bar : bars)
+    append_bar(result, length(bar.birth), filtration.edges[bar.birth], length(bar.death),
+               bar.death == Bar::never ? kNoEdge : filtration.edges[bar.death]);
   return result;
 }
 
@@ -74,55 +67,92 @@ RankMatrix<R> rank_matrix(int64_t size, const std::vector<Edge>& edges) {
   return ranks;
 }
 
-template <class R, class T>
-std::vector<Diagram<T>> higher_diagrams(const Filtration<T>& filtration, const std::vector<bool>& joining,
-                                        int max_dim) {
-  std::vector<Diagram<T>> diagrams;
-  RankMatrix<R> ranks = rank_matrix<R>(filtration.size, filtration.edges);
-  if (max_dim == 1) {  // a collapse would cost more than it saves
-    for (const auto& bars : cohomology(DenseGraph<R>(ranks), filtration.edges, joining, max_dim))
-      diagrams.push_back(diagram_of(bars, filtration, [](uint32_t rank) { return rank; }));
-    return diagrams;
-  }
-  for (int64_t i = 0; i < ranks.size(); ++i) ranks.row(i)[i] = 0;
-  const Collapsed core = collapse(ranks, filtration.edges);
-  ranks = rank_matrix<R>(filtration.size, core.edges);
-  const Components parts = components(filtration.size, core.edges);
-  for (const auto& bars : cohomology(DenseGraph<R>(ranks), core.edges, parts.joining, max_dim))
-    diagrams.push_back(diagram_of(bars, filtration, [&](uint32_t rank) { return core.entry[rank]; }));
-  return diagrams;
-}
-
 // A matrix of ranks where it is small, or a good part of it is filled; lists of neighbours otherwise.
 constexpr int64_t kSmallMatrix = 4096;
 constexpr int64_t kEntriesForAnEdge = 64;
 
-template <class T>
-std::vector<Diagram<T>> higher_diagrams_of(const Filtration<T>& filtration, const std::vector<bool>& joining,
-                                           int max_dim) {
-  const int64_t size = filtration.size, edges = static_cast<int64_t>(filtration.edges.size());
-  if (size > kSmallMatrix && size * size > kEntriesForAnEdge * edges) {
-    std::vector<Diagram<T>> diagrams;
-    const SparseGraph<uint32_t> graph(size, filtration.edges);
-    for (const auto& bars : cohomology(graph, filtration.edges, joining, max_dim))
-      diagrams.push_back(diagram_of(bars, filtration, [](uint32_t rank) { return rank; }));
-    return diagrams;
-  }
-  // Sixteen bits a rank where they do: half the memory to go through.
-  if (edges < RankMatrix<uint16_t>::absent) return higher_diagrams<uint16_t>(filtration, joining, max_dim);
-  return higher_diagrams<uint32_t>(filtration, joining, max_dim);
+bool fits_matrix(int64_t size, const std::vector<Edge>& edges) {
+  return size <= kSmallMatrix || size * size <= kEntriesForAnEdge * static_cast<int64_t>(edges.size());
+}
+
+// Sixteen bits a rank where they do: half the memory to go through.
+bool fits_short_ranks(const std::vector<Edge>& edges) { return edges.size() < RankMatrix<uint16_t>::absent; }
+
+// `open` are the edges that are the longest of no triangle, if they are known; see cohomology.h.
+std::vector<std::vector<Bar>> higher_bars(int64_t size, const std::vector<Edge>& edges, const Components& parts,
+                                          std::span<const uint32_t> open, int max_dim) {
+  const auto in_matrix = [&]<class R>(R) {
+    const RankMatrix<R> ranks = rank_matrix<R>(size, edges);
+    return cohomology(DenseGraph<R>(ranks), edges, parts.joining, open, max_dim);
+  };
+  if (!fits_matrix(size, edges))
+    return cohomology(SparseGraph<uint32_t>(size, edges), edges, parts.joining, open, max_dim);
+  return fits_short_ranks(edges) ? in_matrix(uint16_t{}) : in_matrix(uint32_t{});
+}
+
+// Diagrams of the graph `edges`, which enter the filtration at the ranks that `entry` tells.
+template <class T, class Entry>
+std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, const std::vector<Edge>& edges, const Entry& entry,
+                                    std::span<const uint32_t> open, int max_dim) {
+  const Components parts = components(filtration.size, edges, open);
+  std::vector<Diagram<T>> diagrams{diagram_of(parts, filtration, entry)};
+  if (max_dim == 0) return diagrams;
+  for (auto& bars : higher_bars(filtration.size, edges, parts, open, max_dim))
+    diagrams.push_back(diagram_of(std::move(bars), filtration, entry));
+  return diagrams;
 }
 
 template <class T>
+std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, std::span<const uint32_t> open, int max_dim) {
+  return diagrams_of(filtration, filtration.edges, std::identity(), open, max_dim);
+}
+
+template <class T>
+std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, const Collapsed& core, int max_dim) {
+  return diagrams_of(filtration, core.edges, [&](uint32_t e) { return core.entry[e]; }, {}, max_dim);
+}
+
+template <class R>
+Collapsed collapse_of(int64_t size, const std::vector<Edge>& edges) {
+  RankMatrix<R> ranks = rank_matrix<R>(size, edges);
+  for (int64_t i = 0; i < size; ++i) ranks.row(i)[i] = 0;
+  return collapse(ranks, edges);
+}
+
+// Below this dimension a collapse costs more than it saves.
+constexpr int kCollapseFrom = 2;
+
+template <class T>
 std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, int max_dim) {
-  const Components parts = components(filtration.size, filtration.edges);
-  std::vector<Diagram<T>> diagrams{diagram_of(parts, filtration)};
-  if (max_dim > 0) {
-    auto higher = higher_diagrams_of(filtration, parts.joining, max_dim);
-    std::move(higher.begin(), higher.end(), std::back_inserter(diagrams));
+  const std::vector<Edge>& edges = filtration.edges;
+  if (max_dim < kCollapseFrom || !fits_matrix(filtration.size, edges))
+    return diagrams_of(filtration, std::span<const uint32_t>(), max_dim);
+  const Collapsed core = fits_short_ranks(edges) ? collapse_of<uint16_t>(filtration.size, edges)
+                                                 : collapse_of<uint32_t>(filtration.size, edges);
+  return diagrams_of(filtration, core, max_dim);
+}
+
+// A core in order of entry, with the edges at which others enter as the filtration: ranks are then without gaps.
+template <class T>
+std::vector<Diagram<T>> diagrams_of(const RipsCore<T>& given, int max_dim) {
+  std::vector<uint32_t> order(given.edges.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
+    return std::tuple(given.entry[a], given.rank[a]) < std::tuple(given.entry[b], given.rank[b]);
+  });
+  Filtration<T> filtration{given.size, {}, {}};
+  Collapsed core;
+  uint32_t last = Bar::never;
+  for (const uint32_t e : order) {
+    if (given.entry[e] != last) {
+      filtration.edges.push_back(given.entry_edges[e]);
+      filtration.lengths.push_back(given.entry_lengths[e]);
+    }
+    last = given.entry[e];
+    core.edges.push_back(given.edges[e]);
+    core.entry.push_back(static_cast<uint32_t>(filtration.edges.size() - 1));
   }
-  for (Diagram<T>& diagram : diagrams) sort_bars(diagram);
-  return diagrams;
+  return diagrams_of(filtration, core, max_dim);
 }
 
 }  // namespace
@@ -151,6 +181,27 @@ std::vector<Diagram<T>> rips_of_graph(const Graph<T>& graph, const RipsOptions& 
   return diagrams_of(filtration_of_graph(graph, options.threshold), options.max_dim);
 }
 
+template <class T>
+std::vector<std::vector<Diagram<T>>> rips_of_cores(std::span<const RipsCore<T>> cores, int max_dim) {
+  std::vector<std::vector<Diagram<T>>> result(cores.size());
+  parallel_for(static_cast<int64_t>(cores.size()), [&](int64_t i) { result[i] = diagrams_of(cores[i], max_dim); });
+  return result;
+}
+
+template <class T>
+std::vector<std::vector<Diagram<T>>> rips_of_sorted(std::span<const SortedRips<T>> graphs, int max_dim) {
+  std::vector<std::vector<Diagram<T>>> result(graphs.size());
+  parallel_for(static_cast<int64_t>(graphs.size()), [&](int64_t i) {
+    const SortedRips<T>& graph = graphs[i];
+    const Filtration<T> filtration{
+        graph.size, {graph.edges.begin(), graph.edges.end()}, {graph.lengths.begin(), graph.lengths.end()}};
+    std::vector<uint32_t> open(graph.open.begin(), graph.open.end());
+    std::sort(open.begin(), open.end());
+    result[i] = diagrams_of(filtration, open, max_dim);
+  });
+  return result;
+}
+
 template std::vector<std::vector<Diagram<float>>> rips_of_points(std::span<const Cloud<float>>, Metric,
                                                                  const RipsOptions&);
 template std::vector<std::vector<Diagram<double>>> rips_of_points(std::span<const Cloud<double>>, Metric,
@@ -160,5 +211,9 @@ template std::vector<std::vector<Diagram<double>>> rips_of_distances(std::span<c
                                                                      const RipsOptions&);
 template std::vector<Diagram<float>> rips_of_graph(const Graph<float>&, const RipsOptions&);
 template std::vector<Diagram<double>> rips_of_graph(const Graph<double>&, const RipsOptions&);
+template std::vector<std::vector<Diagram<float>>> rips_of_cores(std::span<const RipsCore<float>>, int);
+template std::vector<std::vector<Diagram<double>>> rips_of_cores(std::span<const RipsCore<double>>, int);
+template std::vector<std::vector<Diagram<float>>> rips_of_sorted(std::span<const SortedRips<float>>, int);
+template std::vector<std::vector<Diagram<double>>> rips_of_sorted(std::span<const SortedRips<double>>, int);
 
 }  // namespace mk::topology

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "topology/ranks.h"
+
 namespace mk::topology {
 
 enum class Metric { euclidean, manhattan, chebyshev };
@@ -46,5 +48,33 @@ template <class T>
 std::vector<std::vector<Diagram<T>>> rips_of_distances(std::span<const Cloud<T>> matrices, const RipsOptions& options);
 template <class T>
 std::vector<Diagram<T>> rips_of_graph(const Graph<T>& graph, const RipsOptions& options);
+
+// What another device has found of the filtrations of clouds; the reduction is left to do. Ranks are places in the
+// order of all edges: by length, then u, then v.
+
+// A smaller graph with the same persistence, in any order: its edges and their ranks, the ranks at which they enter,
+// and the edges of those ranks with their lengths. For dimension 0 a graph that holds all edges that join components.
+template <class T>
+struct RipsCore {
+  int64_t size;
+  std::span<const Edge> edges;
+  std::span<const uint32_t> rank, entry;
+  std::span<const Edge> entry_edges;
+  std::span<const T> entry_lengths;
+};
+
+// All edges by rank, and the ranks of those that are the longest edge of no triangle, in any order.
+template <class T>
+struct SortedRips {
+  int64_t size;
+  std::span<const Edge> edges;
+  std::span<const T> lengths;
+  std::span<const uint32_t> open;
+};
+
+template <class T>
+std::vector<std::vector<Diagram<T>>> rips_of_cores(std::span<const RipsCore<T>> cores, int max_dim);
+template <class T>
+std::vector<std::vector<Diagram<T>>> rips_of_sorted(std::span<const SortedRips<T>> graphs, int max_dim);
 
 }  // namespace mk::topology
