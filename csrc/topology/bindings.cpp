@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <string>
 
 #include "common/check.h"
@@ -135,6 +136,8 @@ Array<double> wasserstein_matrix(const Array<double>& rows, const Array<int64_t>
 }  // namespace
 
 void bind_topology(py::module_& m) {
+  // NumPy has none.
+  m.def("erf", py::vectorize([](double value) { return std::erf(value); }));
   bind_type<float>(m);
   bind_type<double>(m);
   m.def("wasserstein", &wasserstein, py::arg("a"), py::arg("b"), py::arg("order"), py::arg("ground"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Bars:
     birth: Any
     death: Any
     owner: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
+    starts: list[int]
     many: bool
     framework: str
     like: Any
@@ -40,13 +41,22 @@ class Bars:
         if self.framework == "jax":
             import jax
 
-            # Inside jax.grad alone values are known: without their derivative they are plain arrays.
-            return isinstance(jax.lax.stop_gradient(self.birth), jax.core.Tracer)
+            return isinstance(self.constant(self.birth), jax.core.Tracer)
         if self.framework == "torch":
             import torch
 
             return torch.compiler.is_compiling()
         return False
+
+    def constant(self, array: Any) -> Any:
+        """`array` as a constant to derivatives: inside ``jax.grad`` alone a plain array with known values."""
+        if self.framework == "torch":
+            return array.detach()
+        if self.framework == "jax":
+            import jax
+
+            return jax.lax.stop_gradient(array)
+        return array
 
     def lengths(self) -> tuple[Any, Any]:
         """Length [m] of each bar and whether it counts; bars that are infinite or of length zero get 0."""
@@ -55,16 +65,21 @@ class Bars:
         length = self.xp.where(finite, self.death, 0.0) - self.xp.where(finite, self.birth, 0.0)
         return length, length > 0
 
-    def asarray(self, values: npt.NDArray[Any]) -> Any:
-        """NumPy numbers on the device of the bars; floating point in the dtype of the bars."""
-        dtype = self.birth.dtype if values.dtype.kind == "f" else None
+    def floats(self, values: npt.NDArray[Any]) -> Any:
+        """NumPy numbers in the dtype and on the device of the bars."""
         if self.framework == "torch":
-            return self.xp.as_tensor(values, dtype=dtype, device=self.birth.device)
-        return self.xp.asarray(values, dtype=dtype)
+            return self.xp.as_tensor(values, dtype=self.birth.dtype, device=self.birth.device)
+        return self.xp.asarray(values, dtype=self.birth.dtype)
+
+    def indices(self, values: npt.NDArray[Any]) -> Any:
+        """NumPy integers on the device of the bars."""
+        if self.framework == "torch":
+            return self.xp.as_tensor(values, device=self.birth.device)
+        return self.xp.asarray(values)
 
     def sums(self, values: Any, groups: Any = None, count: int | None = None) -> Any:
         """Sums of the values of all bars in one group, as a rule the bars of one diagram."""
-        groups = self.asarray(self.owner) if groups is None else groups
+        groups = self.indices(self.owner) if groups is None else groups
         count = self.count if count is None else count
         if self.framework == "torch":
             return values.new_zeros(count).index_add(0, groups, values)
@@ -75,7 +90,7 @@ class Bars:
     def result(self, array: Any) -> Any:
         """`array` [count, ...] as the caller gets it: without the first dimension if one diagram came."""
         chosen = array if self.many else array[0]
-        return _interop.restorer(self.like)(chosen) if self.framework == "dlpack" else chosen
+        return _interop.restorer(self.like)(np.asarray(chosen)) if self.framework == "dlpack" else chosen
 
 
 def pack(diagrams: Any) -> Bars:
@@ -89,10 +104,10 @@ def pack(diagrams: Any) -> Bars:
         For what are no floating-point arrays of one framework and dtype.
     """
     arrays, names, many, framework, like = split("diagrams", diagrams, "n 2")
+    counts = [array.shape[0] for array in arrays]
     if not arrays:
-        arrays, names, counts = [np.empty((0, 2))], ["diagrams"], []
-    else:
-        counts = [array.shape[0] for array in arrays]
+        empty = like if framework in ("torch", "jax", "cupy") else np.empty(0)
+        arrays, names = [empty.reshape(-1, 2)], ["diagrams"]
     for array, name in zip(arrays, names, strict=True):
         check_float(array.dtype, name)
         if array.dtype != arrays[0].dtype:
@@ -102,7 +117,7 @@ def pack(diagrams: Any) -> Bars:
                 f"{name} is on {array.device}, but {names[0]} is on {arrays[0].device}: use one device"
             )
     joined = namespace(framework).concatenate(arrays) if len(arrays) > 1 else arrays[0]
-    starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+    starts = [0, *accumulate(counts)]
     owner = np.repeat(np.arange(len(counts)), counts)
     bars = Bars(joined[:, 0], joined[:, 1], owner, starts, many, framework, like)
     if not bars.traced:
@@ -111,15 +126,15 @@ def pack(diagrams: Any) -> Bars:
 
 
 def _check_values(bars: Bars, names: list[str]) -> None:
-    ordered = bars.birth <= bars.death
+    ordered = bars.constant(bars.birth) <= bars.constant(bars.death)
     if bool(ordered.all()):
         return
     bad = int(np.argmin(ordered.tolist()))
     place = int(bars.owner[bad])
-    row = bad - int(bars.starts[place])
+    row = bad - bars.starts[place]
     raise ValueError(
         f"{names[place]} must hold births and deaths with birth <= death, but row {row} is "
-        f"({float(bars.birth[bad])}, {float(bars.death[bad])})"
+        f"({float(bars.constant(bars.birth)[bad])}, {float(bars.constant(bars.death)[bad])})"
     )
 
 

@@ -60,22 +60,33 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> N
 def _differentiate(ctx: Any, grads: Sequence[Tensor]) -> tuple[list[Tensor], None, None, None, None]:
     clouds, edges = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
     dims = len(edges) // ctx.count
-    of_lengths = grads[0::2]
-    result = []
-    for k, cloud in enumerate(clouds):
-        ends = torch.cat(edges[k * dims : (k + 1) * dims]).reshape(-1, 2)
-        grad = torch.cat(list(of_lengths[k * dims : (k + 1) * dims])).reshape(-1)
-        # Births of components and deaths that never come; their gradient may be anything, NaN included.
-        real = ends[:, 0] != ends[:, 1]
-        i, j = ends.clamp(min=0).unbind(1)
-        grad = torch.where(real, grad, 0.0)
-        if ctx.kind == "distances":
-            half = torch.zeros_like(cloud).index_put((i, j), grad / 2, accumulate=True)
-            result.append(half + half.T)
-        else:
-            pull = grad[:, None] * _direction(ctx.metric, cloud[i] - cloud[j])
-            result.append(torch.zeros_like(cloud).index_add(0, i, pull).index_add(0, j, -pull))
-    return result, None, None, None, None
+    grad = torch.cat(list(grads[0::2])).reshape(-1)
+    sizes = [cloud.shape[0] if ctx.kind == "points" else cloud.numel() for cloud in clouds]
+    firsts = [sum(sizes[:k]) for k in range(ctx.count)]
+    if ctx.kind == "points":
+        ends = torch.cat([edge + firsts[k // dims] for k, edge in enumerate(edges)]).reshape(-1, 2)
+        pulled = torch.split(_pull_points(clouds, ends, grad, ctx.metric), sizes)
+        return [part[:, : c.shape[1]] for part, c in zip(pulled, clouds, strict=True)], None, None, None, None
+    place = torch.cat(
+        [
+            edge[:, 0::2] * clouds[k // dims].shape[0] + edge[:, 1::2] + firsts[k // dims]
+            for k, edge in enumerate(edges)
+        ]
+    ).reshape(-1)
+    real = torch.cat([edge[:, 0::2] != edge[:, 1::2] for edge in edges]).reshape(-1)
+    half = grad.new_zeros(sum(sizes)).index_add(0, place.clamp(min=0), torch.where(real, grad / 2, 0.0))
+    parts = [part.reshape(c.shape) for part, c in zip(torch.split(half, sizes), clouds, strict=True)]
+    return [part + part.T for part in parts], None, None, None, None
+
+
+def _pull_points(clouds: Sequence[Tensor], ends: Tensor, grad: Tensor, metric: str) -> Tensor:
+    """Gradient in all points, one cloud after another; edges [m, 2], gradients [m] of their lengths."""
+    width = max(cloud.shape[1] for cloud in clouds)
+    points = torch.cat([torch.nn.functional.pad(cloud, (0, width - cloud.shape[1])) for cloud in clouds])
+    i, j = ends.clamp(min=0).unbind(1)
+    # Births of components and deaths that never come have i = j; what arrives for them may be NaN.
+    pull = torch.where(i != j, grad, 0.0)[:, None] * _direction(metric, points[i] - points[j])
+    return torch.zeros_like(points).index_add(0, i, pull).index_add(0, j, -pull)
 
 
 def _direction(metric: str, difference: Tensor) -> Tensor:

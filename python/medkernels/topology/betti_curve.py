@@ -51,14 +51,14 @@ def betti_curve(diagrams: Any, grid: Any) -> Any:
     if np.isnan(scales).any():
         raise ValueError("grid must not hold NaN")
     order = np.argsort(scales, kind="stable")
-    steps = bars.asarray(scales[order])
+    steps = bars.floats(scales[order])
     width = len(scales) + 1
-    first = bars.asarray(bars.owner) * width
+    first = bars.indices(bars.owner) * width
     # A bar raises the curve from the first scale that is not before its birth, until its death does the
     # opposite.
     born, died = (
         bars.sums(bars.xp.ones_like(first), first + bars.xp.searchsorted(steps, ends), bars.count * width)
-        for ends in (bars.birth, bars.death)
+        for ends in bars.xp.stack([bars.constant(bars.birth), bars.constant(bars.death)])
     )
     curve = bars.xp.cumsum((born - died).reshape(bars.count, width), 1)
-    return bars.result(curve[:, bars.asarray(np.argsort(order, kind="stable"))])
+    return bars.result(curve[:, bars.indices(np.argsort(order, kind="stable"))])

@@ -57,7 +57,7 @@ def persistence_entropy(diagrams: Any, *, normalize: bool = False) -> Any:
     length, alive = bars.lengths()
     total = bars.sums(length)
     none = total <= 0
-    share = length / where(none, 1.0, total)[bars.asarray(bars.owner)]
+    share = length / where(none, 1.0, total)[bars.indices(bars.owner)]
     entropy = bars.sums(where(alive, -share * log(where(alive, share, 1.0)), 0.0))
     if normalize:
         number = bars.sums(where(alive, bars.xp.ones_like(length), 0.0))

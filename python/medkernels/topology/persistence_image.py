@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medkernels import _checks
+from medkernels import _checks, _core
 from medkernels.topology._diagrams import Bars, pack
-
-#: Beyond this erf is 1 in double precision.
-ERF_IS_ONE = 6.0
 
 
 def persistence_image(
@@ -97,7 +94,7 @@ def persistence_image(
     )
     images = [up[s:e].T @ along[s:e] for s, e in zip(bars.starts[:-1], bars.starts[1:], strict=True)]
     if not images:
-        return bars.result(bars.asarray(np.empty((0, rows, columns))))
+        return bars.result(bars.floats(np.empty((0, rows, columns))))
     return bars.result(bars.xp.stack(images))
 
 
@@ -134,10 +131,8 @@ def _range(
             raise ValueError(f"{name} must be two finite numbers that ascend, not ({low}, {high})")
         return low, high
     if bars.traced and bars.framework == "jax":
-        raise ValueError(
-            f"{name} must be stated inside jax.jit and jax.vmap, where the bars have no values yet"
-        )
-    found = values[alive]
+        raise ValueError(f"{name} must be stated inside jax.jit and jax.vmap: bars have no values there")
+    found = bars.constant(values)[bars.constant(alive)]
     if found.shape[0] == 0:
         return 0.0, 1.0
     low, high = float(found.min()) if least is None else least, float(found.max())
@@ -146,7 +141,7 @@ def _range(
 
 def _masses(bars: Bars, centers: Any, limits: tuple[float, float], count: int, bandwidth: float) -> Any:
     """Integrals [m, count] of normal densities around `centers` over `count` equal parts of a range."""
-    edges = bars.asarray(np.linspace(*limits, count + 1))
+    edges = bars.floats(np.linspace(*limits, count + 1))
     below = _erf(bars, (edges - centers[:, None]) / (bandwidth * math.sqrt(2.0)))
     return (below[:, 1:] - below[:, :-1]) / 2
 
@@ -160,7 +155,4 @@ def _erf(bars: Bars, values: Any) -> Any:
         return jax.scipy.special.erf(values)
     if bars.framework == "cupy":
         return importlib.import_module("cupyx.scipy.special").erf(values)
-    result = np.sign(values)
-    near = np.abs(values) < ERF_IS_ONE
-    result[near] = [math.erf(value) for value in values[near].tolist()]
-    return result
+    return _core.topology.erf(values).astype(values.dtype)
