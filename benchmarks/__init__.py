@@ -19,7 +19,7 @@ def list_ops() -> list[str]:
 
 
 def load_op(name: str) -> ModuleType:
-    """The module of one op, which has ``TITLE``, ``PROVIDERS`` (ours first), ``TARGETS`` and ``cases``."""
+    """The module of one op; `runner.cases` says what it holds."""
     if name not in list_ops():
         raise ValueError(f"op: there is no benchmark {name!r}; there are: {', '.join(list_ops())}")
     return importlib.import_module(f"{__name__}.{name}")

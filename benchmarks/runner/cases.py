@@ -1,18 +1,34 @@
-"""What a benchmark is made of: cases, providers, the least work, targets."""
+"""What a benchmark is made of: cases, providers, the least work, targets.
+
+The module of an op, ``benchmarks/<op>.py``, has
+
+TITLE : what is measured, a phrase.
+UNITS : what `Work.units` counts, in the plural.
+PROVIDERS : ours first, then the peers.
+TARGETS : what ours is held to.
+cases : "small" or "full" -> the cases. The first small one warms up every provider: it should be tiny.
+DIRECTIONS : optional; ``(FORWARD,)`` for an op without gradients, both if left out.
+DEVICES : optional; ``("cpu",)`` for an op that runs nowhere else, both if left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
+import numpy as np
+from medkernels.benchmarks.runner.compare import Differences, compare_arrays
 from torch import Tensor, cat, enable_grad, no_grad
 
-Inputs = dict[str, Any]  # tensors and options of one call
-Outputs = dict[str, Tensor]  # the result, and gradients under "grad <input>"
+Inputs = dict[str, Any]  # arrays, of torch or NumPy, and options of one call
+Outputs = dict[str, Any]  # "result": an array or what `Provider.compare` reads; gradients: "grad <input>"
 
 FORWARD, BOTH = "forward", "forward+backward"
 OURS = "medkernels"
+ARRAYS = (Tensor, np.ndarray)
+BEST = "best peer"  # as the provider of a target: whichever peer is fastest in the case
 
 
 @dataclass(frozen=True)
@@ -22,11 +38,14 @@ class Work:
     units : what the cost should grow with (for a renderer the touched pixels, summed over primitives).
     flops : floating-point operations, a multiply-add counting as two, a root, exponential or division as one.
     bytes : each input read once, each output written once.
+
+    Where the least is not known, as for the reduction of a matrix, `flops` and `bytes` are None and no share
+    of the machine's ceiling is shown.
     """
 
     units: int
-    flops: float
-    bytes: float
+    flops: float | None = None
+    bytes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,8 @@ class Case:
     inputs : (device, seed) -> the inputs.
     work : (inputs, backward) -> the least work.
     curve, at : the growth curve that the case is a point of, and its place on it; no peer runs there.
+    threads : CPU threads in this case; those of the whole run if None.
+    excluded : peers that do not run here, with the reason, which is shown.
     """
 
     name: str
@@ -44,16 +65,21 @@ class Case:
     work: Callable[[Inputs, bool], Work]
     curve: str = ""
     at: float = 0.0
+    threads: int | None = None
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Provider:
     """One implementation.
 
-    run : (inputs, backward) -> outputs.
-    largest : allowed greatest absolute difference of the result from ours.
+    run : (inputs, backward) -> outputs. It uses as many threads as `medkernels.get_num_threads()` says.
+    largest : allowed greatest absolute difference of the result from ours; for diagrams of their bars.
     relative : allowed ||theirs - ours|| / ||ours|| of the result, and of each gradient.
     at_once : (inputs, backward) -> items of the batch that it holds in memory at the same time.
+    compare : (ours, theirs) -> differences by name. `compare_arrays` finds "largest", "relative result" and
+        "relative grad <input>"; `compare_diagrams` finds "largest".
+    library : the package that it imports; where that is not installed the provider is left out.
     """
 
     name: str
@@ -62,11 +88,19 @@ class Provider:
     relative: float = 0.0
     relative_gradient: float = 0.0
     at_once: Callable[[Inputs, bool], int] | None = None
+    compare: Callable[[Outputs, Outputs], Differences] = compare_arrays
+    library: str = ""
+
+    def allows(self, difference: str) -> float:
+        """The tolerance of a difference that `compare` finds."""
+        if difference == "largest":
+            return self.largest
+        return self.relative if difference == "relative result" else self.relative_gradient
 
 
 @dataclass(frozen=True)
 class Target:
-    """Ours against a peer in a case: at least so many times faster, at most this share of its memory."""
+    """Ours against a peer or `BEST`: at least so many times faster, with at most this share of its memory."""
 
     case: str
     direction: str
@@ -75,14 +109,29 @@ class Target:
     memory_share: float | None = None
 
 
+def directions(module: ModuleType) -> tuple[str, ...]:
+    """What of an op is timed; the last one does the most."""
+    return getattr(module, "DIRECTIONS", (FORWARD, BOTH))
+
+
+def devices(module: ModuleType) -> tuple[str, ...]:
+    """Where an op runs."""
+    return getattr(module, "DEVICES", ("cpu", "cuda"))
+
+
 def item_slice(inputs: Inputs, part: slice) -> Inputs:
     """The same call for some items of the batch."""
-    return {name: value[part] if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    return {name: value[part] if isinstance(value, ARRAYS) else value for name, value in inputs.items()}
 
 
 def tensors(inputs: Inputs) -> dict[str, Tensor]:
-    """The arrays among the inputs; "upstream" is the gradient that reaches the result."""
+    """The tensors among the inputs; "upstream" is the gradient that reaches the result."""
     return {name: value for name, value in inputs.items() if isinstance(value, Tensor) and name != "upstream"}
+
+
+def batch_size(inputs: Inputs) -> int:
+    """Items of the batch: the length of the first array."""
+    return next(len(value) for value in inputs.values() if isinstance(value, ARRAYS))
 
 
 def run_in_parts(
@@ -92,7 +141,7 @@ def run_in_parts(
 
     Parts bound the memory that autograd needs; the gradients of items do not mix, so they are the same.
     """
-    batch = len(next(iter(tensors(inputs).values())))
+    batch = batch_size(inputs)
     step = at_once or batch
     parts: list[Outputs] = []
     for first in range(0, batch, step):

@@ -10,6 +10,8 @@ it is the peak of torch's allocator, which all providers draw from.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -82,13 +84,15 @@ def _status(key: str) -> int | None:
 def _growth(
     op: str, sizes: str, threads: int, case_name: str, provider_name: str, direction: str
 ) -> int | None:
-    set_num_threads(threads)
     torch.set_num_threads(threads)
     module = load_op(op)
-    provider = next(p for p in module.PROVIDERS if p.name == provider_name)
-    backward = direction == BOTH
-    provider.run(module.cases("small")[0].inputs("cpu", 0), backward)
     case = next(c for c in module.cases(sizes) if c.name == case_name)
+    provider = next(p for p in module.PROVIDERS if p.name == provider_name)
+    set_num_threads(case.threads or threads)
+    backward = direction == BOTH
+    warming = module.cases("small")[0]
+    if provider_name not in warming.excluded:
+        provider.run(_one_part(provider, warming.inputs("cpu", 0), backward), backward)
     inputs = _one_part(provider, case.inputs("cpu", 0), backward)
     marked = _status("VmHWM:")
     try:
@@ -122,6 +126,8 @@ def _in_child(op: str, sizes: str, threads: int, names: Sequence[str]) -> int | 
 
 
 if __name__ == "__main__":
-    load_op(sys.argv[1])  # so that the children need not import
+    for provider in load_op(sys.argv[1]).PROVIDERS:  # loaded once, so that the children need not
+        if provider.library and importlib.util.find_spec(provider.library):
+            importlib.import_module(provider.library)
     asked = json.load(sys.stdin)
     print(json.dumps([_in_child(sys.argv[1], sys.argv[2], int(sys.argv[3]), names) for names in asked]))

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from medkernels.benchmarks.runner.cases import BOTH, FORWARD, OURS
 from medkernels.benchmarks.runner.files import write_whole
-from medkernels.benchmarks.runner.tables import amount, table_rows, target_rows
+from medkernels.benchmarks.runner.run import BUDGETS
+from medkernels.benchmarks.runner.tables import amount, left_out_lines, table_rows, target_rows
+from medkernels.benchmarks.runner.timing import FEWEST, MOST
 
 # Text and lines are drawn in a colour that occurs nowhere else, and then take that of the page.
 INK = "#010203"
-PALETTE = ("#3b7dd8", "#d9822b", "#8f5bc4", "#2f9e77")  # readable on white and on near-black
+PALETTE = ("#3b7dd8", "#d9822b", "#8f5bc4", "#2f9e77", "#c8507d", "#8a8f2e")  # on white and on near-black
 STYLE = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -43,9 +45,16 @@ def write_page(result: dict[str, Any], path: Path) -> Path:
     machine = {"gpu": "", "busy": "", **result["machine"]}
     ops = [_op(name, op) for name, op in result["ops"].items()]
     details = list(_flat({**result["machine"], **result["settings"]}))
-    return write_whole(
-        path, template.render(machine=machine, settings=result["settings"], ops=ops, details=details)
+    page = template.render(
+        machine=machine,
+        settings=result["settings"],
+        ops=ops,
+        details=details,
+        budget=f"{BUDGETS[result['settings']['sizes']]:g}",
+        fewest=FEWEST,
+        most=MOST,
     )
+    return write_whole(path, page)
 
 
 def _op(name: str, op: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +64,9 @@ def _op(name: str, op: dict[str, Any]) -> dict[str, Any]:
         "title": op["title"],
         "copy_rate": amount(op["ceilings"]["copy_bytes_per_s"], "B/s"),
         "fma_rate": amount(op["ceilings"]["fma_flop_per_s"], "flop/s"),
+        "units": op["units"],
         "targets": target_rows(op),
+        "left_out": left_out_lines(op),
         "figures": list(_figures(op)),
         "columns": list(rows[0]),
         "rows": rows,
@@ -78,9 +89,11 @@ def _figures(op: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ours = [row for row in op["rows"] if row["provider"] == OURS]
         for curve in curves:
             points = [row for row in ours if row["curve"] == curve]
-            yield {"svg": _growth(points, "at", curve), "caption": f"Growth with {curve}."}
-        if curves:
-            caption = f"Time over {op['units']}, all cases. " + " ".join(_slopes(ours, op["units"]))
+            caption = f"Growth with {curve}. " + " ".join(_slopes(points, "at", curve))
+            yield {"svg": _growth(points, "at", curve), "caption": caption}
+        # Only where the least work is known are the units what time must grow with.
+        if curves and all(row["bound"] for row in ours):
+            caption = f"Time over {op['units']}, all cases. " + " ".join(_slopes(ours, "units", op["units"]))
             yield {"svg": _growth(ours, "units", op["units"], joined=False), "caption": caption}
 
 
@@ -91,10 +104,10 @@ def _bars(rows: list[dict[str, Any]], providers: list[str], key: str, label: str
     height = 0.8 / len(providers)
     for i, provider in enumerate(providers):
         values = {(row["case"], row["direction"]): row[key] for row in rows if row["provider"] == provider}
-        at = [g + (i - (len(providers) - 1) / 2) * height for g in range(len(groups))]
-        axes.barh(
-            at, [values[group] for group in groups], height, label=provider, color=PALETTE[i % len(PALETTE)]
-        )
+        shift = (i - (len(providers) - 1) / 2) * height
+        bars = [(g + shift, values[group]) for g, group in enumerate(groups) if group in values]
+        at, lengths = [bar[0] for bar in bars], [bar[1] for bar in bars]
+        axes.barh(at, lengths, height, label=provider, color=PALETTE[i % len(PALETTE)])
     axes.set(
         xscale="log", xlabel=label, yticks=range(len(groups)), yticklabels=["\n".join(g) for g in groups]
     )
@@ -111,7 +124,8 @@ def _growth(rows: list[dict[str, Any]], key: str, label: str, *, joined: bool = 
             (row[key], row["seconds_median"]) for row in rows if row["direction"] == direction and row[key]
         )
         x, y = [p[0] for p in points], [p[1] for p in points]
-        axes.plot(x, y, "o-" if joined else "o", ms=4, label=direction, color=PALETTE[i])
+        if points:
+            axes.plot(x, y, "o-" if joined else "o", ms=4, label=direction, color=PALETTE[i])
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="median time, s")
     for axis in (axes.xaxis, axes.yaxis):  # between the decades there is no room for numbers
         axis.set_minor_formatter(NullFormatter())
@@ -119,18 +133,18 @@ def _growth(rows: list[dict[str, Any]], key: str, label: str, *, joined: bool = 
     return _svg(figure)
 
 
-def _slopes(rows: list[dict[str, Any]], units: str) -> Iterator[str]:
+def _slopes(rows: list[dict[str, Any]], key: str, label: str) -> Iterator[str]:
     """How the time grows at the upper end, where fixed costs no longer count: 1 is linear."""
     for direction in (FORWARD, BOTH):
         points = sorted(
-            (row["units"], row["seconds_median"]) for row in rows if row["direction"] == direction
+            (row[key], row["seconds_median"]) for row in rows if row["direction"] == direction and row[key]
         )
         top = [(math.log(x), math.log(y)) for x, y in points if x >= points[-1][0] / 100]
-        mean_x, mean_y = (sum(p[i] for p in top) / len(top) for i in (0, 1))
+        mean_x, mean_y = (sum(p[i] for p in top) / max(1, len(top)) for i in (0, 1))
         spread = sum((x - mean_x) ** 2 for x, _ in top)
         if spread > 0:
             slope = sum((x - mean_x) * (y - mean_y) for x, y in top) / spread
-            yield f"{direction}: time grows as {units} to the power {slope:.2f} over the upper two decades."
+            yield f"{direction}: time goes as {label} to the power {slope:.2f} over the upper two decades."
 
 
 def _svg(figure: Figure) -> Markup:

@@ -10,21 +10,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medkernels.benchmarks import load_op
+from medkernels.benchmarks.runner.cases import BOTH, devices, directions
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 
 def trace(ops: Sequence[str], sizes: str, device: str, out: Path) -> Iterator[str]:
-    """Trace ours, forward and backward, in each op's first case; yield a line for every file or command."""
+    """Trace ours, with gradients if it has them, in each op's first case; yield a line for every result."""
     out.mkdir(parents=True, exist_ok=True)
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
     for op in ops:
         module = load_op(op)
+        if device not in devices(module):
+            yield f"{op}: runs on {', '.join(devices(module))}"
+            continue
         inputs = module.cases(sizes)[0].inputs(device, 0)
-        ours = module.PROVIDERS[0]
-        ours.run(inputs, True)
+        ours, backward = module.PROVIDERS[0], directions(module)[-1] == BOTH
+        ours.run(inputs, backward)
         with torch_profile(activities=activities, profile_memory=True) as profiler:
-            ours.run(inputs, True)
+            ours.run(inputs, backward)
         path = out / f"{op}.trace.json"
         profiler.export_chrome_trace(str(path))
         yield f"{path} (open in https://ui.perfetto.dev or chrome://tracing)"
@@ -52,4 +56,4 @@ def _counters(op: str, sizes: str, out: Path) -> Iterator[str]:
 def run_ours(op: str, sizes: str) -> None:
     """One run of ours on the GPU, for a profiler around the process."""
     module = load_op(op)
-    module.PROVIDERS[0].run(module.cases(sizes)[0].inputs("cuda", 0), True)
+    module.PROVIDERS[0].run(module.cases(sizes)[0].inputs("cuda", 0), directions(module)[-1] == BOTH)

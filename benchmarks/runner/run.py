@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import ModuleType
 from typing import Any
@@ -10,7 +12,20 @@ from typing import Any
 import torch
 from medkernels.benchmarks import list_ops, load_op
 from medkernels.benchmarks.runner import machine
-from medkernels.benchmarks.runner.cases import BOTH, FORWARD, OURS, Case, Inputs, Outputs, Provider, Work
+from medkernels.benchmarks.runner.cases import (
+    BEST,
+    BOTH,
+    OURS,
+    Case,
+    Inputs,
+    Outputs,
+    Provider,
+    Target,
+    Work,
+    batch_size,
+    devices,
+    directions,
+)
 from medkernels.benchmarks.runner.memory import Request, peak_memory
 from medkernels.benchmarks.runner.timing import Clock, CudaClock, Times, cpu_clock, time_in_turns
 
@@ -40,7 +55,7 @@ def run_benchmarks(
 
     Parameters
     ----------
-    ops : names from `list_ops`; all if empty.
+    ops : names from `list_ops`; all that run on the device if empty.
     peers : run the other libraries too.
     sizes : "small" (seconds) or "full" (minutes).
     threads : CPU threads of ours and of torch; those in use if None.
@@ -50,12 +65,12 @@ def run_benchmarks(
     Returns
     -------
     dict
-        ``machine``, ``settings`` and ``ops``: for each its title, ceilings, rows and targets.
+        ``machine``, ``settings`` and ``ops``: for each its title, ceilings, rows, peers left out and targets.
 
     Raises
     ------
     ValueError
-        If an argument is unknown.
+        If an argument is unknown, or an op does not run on the device.
     RuntimeError
         If there is no such device.
     MismatchError
@@ -68,6 +83,11 @@ def run_benchmarks(
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("device: torch finds no CUDA device here")
     modules = {name: load_op(name) for name in (ops or list_ops())}
+    if not ops:
+        modules = {name: module for name, module in modules.items() if device in devices(module)}
+    for name, module in modules.items():
+        if device not in devices(module):
+            raise ValueError(f"device: {name} runs on {', '.join(devices(module))}, got {device}")
     if threads is not None:
         set_num_threads(threads)
     torch.set_num_threads(get_num_threads())
@@ -83,16 +103,25 @@ def _run_op(
 ) -> dict[str, Any]:
     top = machine.ceilings(device)
     clock: Clock = CudaClock() if device == "cuda" else cpu_clock
+    threads = get_num_threads()
     rows: list[Row] = []
+    left_out: list[Row] = []
     requests: list[Request] = []
-    small = module.cases("small")[0].inputs(device, 0)
-    for provider in module.PROVIDERS:  # libraries load and thread pools start before anything is timed
-        provider.run(small, True)
+    missing = _missing(module) if peers else {}
+    known = [p for p in (module.PROVIDERS if peers else module.PROVIDERS[:1]) if p.name not in missing]
+    small = module.cases("small")[0]
+    for provider in known:  # libraries load and thread pools start before anything is timed
+        if provider.name not in small.excluded:
+            provider.run(small.inputs(device, 0), directions(module)[-1] == BOTH)
     for case in module.cases(sizes):
         sets = [case.inputs(device, seed) for seed in range(INPUT_SETS)]
-        providers = module.PROVIDERS if peers and not case.curve else module.PROVIDERS[:1]
-        for direction in (FORWARD, BOTH):
-            times, outputs = _time(case, providers, sets, direction, clock, BUDGETS[sizes])
+        providers = [p for p in (known[:1] if case.curve else known) if p.name not in case.excluded]
+        if peers and not case.curve:
+            reasons = {**case.excluded, **missing}.items()
+            left_out += [{"case": case.name, "provider": name, "reason": why} for name, why in reasons]
+        for direction in directions(module):
+            with _threads(case.threads or threads):
+                times, outputs = _time(case, providers, sets, direction, clock, BUDGETS[sizes])
             differences = {p.name: check(case, p, outputs[OURS], outputs[p.name]) for p in providers[1:]}
             del outputs
             work = case.work(sets[0], direction == BOTH)
@@ -100,21 +129,40 @@ def _run_op(
                 row = _row(case, direction, provider.name, times[provider.name], work, top)
                 row["differences"] = differences.get(provider.name)
                 if provider.at_once is not None:
-                    row["items_at_once"] = provider.at_once(sets[0], direction == BOTH)
+                    held = provider.at_once(sets[0], direction == BOTH)
+                    row["items_at_once"] = held if held < batch_size(sets[0]) else None
                 rows.append(row)
-                if not case.curve:
-                    requests.append((case, provider, direction))
+                requests.append((case, provider, direction))
             say(_line(op, rows[-len(providers) :]))
-    memory = peak_memory(op, sizes, requests, get_num_threads(), device)
-    for row, value in zip([row for row in rows if not row["curve"]], memory, strict=True):
+    for row, value in zip(rows, peak_memory(op, sizes, requests, threads, device), strict=True):
         row["memory_bytes"] = value
     return {
         "title": module.TITLE,
         "units": module.UNITS,
         "ceilings": top,
         "rows": rows,
+        "left_out": left_out,
         "targets": _targets(module, rows),
     }
+
+
+def _missing(module: ModuleType) -> dict[str, str]:
+    """Peers whose library is not installed."""
+    return {
+        provider.name: f"the package {provider.library} is not installed"
+        for provider in module.PROVIDERS
+        if provider.library and importlib.util.find_spec(provider.library) is None
+    }
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = get_num_threads()
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 def _time(
@@ -127,33 +175,35 @@ def _time(
 
 
 def check(case: Case, provider: Provider, ours: Outputs, theirs: Outputs) -> dict[str, float]:
-    """Differences of a peer's outputs from ours: of the result greatest and relative, of gradients relative.
+    """Differences of a peer's outputs from ours, by name.
 
     Raises
     ------
     MismatchError
-        If one is beyond the provider's tolerance, or an output is missing or not finite.
+        If one is beyond the provider's tolerance, or an output is missing or not finite where ours is.
     """
     if ours.keys() != theirs.keys():
         raise MismatchError(f"{case.name}: {provider.name} returns {sorted(theirs)}, ours {sorted(ours)}")
-    found = {"largest": float((ours["result"] - theirs["result"]).abs().max())}
-    allowed = {"largest": provider.largest}
-    for name, value in ours.items():
-        gap = torch.linalg.vector_norm((value - theirs[name]).double())
-        found[f"relative {name}"] = float(gap / torch.linalg.vector_norm(value.double()).clamp_min(1e-30))
-        allowed[f"relative {name}"] = provider.relative if name == "result" else provider.relative_gradient
+    try:
+        found = provider.compare(ours, theirs)
+    except ValueError as error:
+        raise MismatchError(f"{case.name}: {provider.name} and {OURS} differ, {error}") from error
     for name, value in found.items():
-        if not value <= allowed[name]:  # also catches NaN
+        if not value <= provider.allows(name):  # also catches NaN
             raise MismatchError(
                 f"{case.name}: {provider.name} and {OURS} differ, {name} by {value:.3g} "
-                f"(allowed {allowed[name]:.3g})"
+                f"(allowed {provider.allows(name):.3g})"
             )
     return found
 
 
 def _row(case: Case, direction: str, provider: str, times: Times, work: Work, top: dict[str, float]) -> Row:
-    arithmetic, movement = work.flops / top["fma_flop_per_s"], work.bytes / top["copy_bytes_per_s"]
-    floor = max(arithmetic, movement)
+    floor: Row = {"floor_seconds": None, "bound": None, "share_of_ceiling": None}
+    if work.flops is not None and work.bytes is not None:
+        arithmetic, movement = work.flops / top["fma_flop_per_s"], work.bytes / top["copy_bytes_per_s"]
+        floor["floor_seconds"] = max(arithmetic, movement)
+        floor["bound"] = "arithmetic" if arithmetic >= movement else "memory"
+        floor["share_of_ceiling"] = floor["floor_seconds"] / times.median
     return {
         "case": case.name,
         "curve": case.curve,
@@ -162,19 +212,21 @@ def _row(case: Case, direction: str, provider: str, times: Times, work: Work, to
         "provider": provider,
         **{f"seconds_{key}": value for key, value in asdict(times).items()},
         **asdict(work),
-        "floor_seconds": floor,
-        "bound": "arithmetic" if arithmetic >= movement else "memory",
-        "share_of_ceiling": floor / times.median,
+        **floor,
+        "threads": case.threads,
     }
 
 
 def _targets(module: ModuleType, rows: list[Row]) -> list[Row]:
     """Each target of the op whose case was run, with what was measured."""
-    table = {(row["case"], row["direction"], row["provider"]): row for row in rows}
+    table: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        table.setdefault((row["case"], row["direction"]), {})[row["provider"]] = row
     found = []
     for target in module.TARGETS:
-        ours = table.get((target.case, target.direction, OURS))
-        peer = table.get((target.case, target.direction, target.provider))
+        measured = dict(table.get((target.case, target.direction), {}))
+        ours = measured.pop(OURS, None)
+        peer = _peer(target, measured)
         if ours is None or peer is None:
             continue
         faster = peer["seconds_median"] / ours["seconds_median"]
@@ -184,8 +236,15 @@ def _targets(module: ModuleType, rows: list[Row]) -> list[Row]:
         met = faster >= target.faster
         if target.memory_share is not None:
             met = met and share is not None and share <= target.memory_share
-        found.append({**asdict(target), "measured_faster": faster, "measured_share": share, "met": met})
+        judged = {"against": peer["provider"], "measured_faster": faster, "measured_share": share, "met": met}
+        found.append({**asdict(target), **judged})
     return found
+
+
+def _peer(target: Target, measured: Mapping[str, Row]) -> Row | None:
+    if target.provider == BEST:
+        return min(measured.values(), key=lambda row: row["seconds_median"], default=None)
+    return measured.get(target.provider)
 
 
 def _line(op: str, rows: list[Row]) -> str:

@@ -40,7 +40,7 @@ def target_rows(op: dict[str, Any]) -> list[Row]:
     return [
         {
             "case": f"{target['case']}, {target['direction']}",
-            "against": target["provider"],
+            "against": _against(target),
             "faster, wanted": f"{target['faster']:g}x",
             "measured": f"{target['measured_faster']:.1f}x",
             "memory, at most": _part(target["memory_share"]),
@@ -49,6 +49,19 @@ def target_rows(op: dict[str, Any]) -> list[Row]:
         }
         for target in op["targets"]
     ]
+
+
+def left_out_lines(op: dict[str, Any]) -> list[str]:
+    """Peers that did not run, and why; a reason is told once for all cases that share it."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for row in op["left_out"]:
+        cases.setdefault((row["provider"], row["reason"]), []).append(row["case"])
+    return [f"{provider} left out of {'; '.join(names)}: {why}" for (provider, why), names in cases.items()]
+
+
+def _against(target: Row) -> str:
+    chosen, named = target["against"], target["provider"]
+    return str(named) if chosen == named else f"{named}: {chosen}"
 
 
 def _told(row: Row, ours: Row) -> Row:
@@ -61,9 +74,9 @@ def _told(row: Row, ours: Row) -> Row:
         "runs": row["seconds_runs"],
         "faster": f"{row['seconds_median'] / ours['seconds_median']:.1f}x" if peer else "",
         "memory": amount(row.get("memory_bytes"), "B"),
-        "touched": amount(row["units"], ""),
-        "per touched": seconds(row["seconds_median"] / row["units"]) if row["units"] else "-",
-        "share of ceiling": f"{row['share_of_ceiling']:.1%} {row['bound']}",
+        "units": amount(row["units"], ""),
+        "per unit": seconds(row["seconds_median"] / row["units"]) if row["units"] else "-",
+        "share of ceiling": f"{row['share_of_ceiling']:.1%} {row['bound']}" if row["bound"] else "-",
         "difference": f"{row['differences']['largest']:.1g}" if peer else "",
         "note": _note(row),
     }
@@ -72,7 +85,7 @@ def _told(row: Row, ours: Row) -> Row:
 def _note(row: Row) -> str:
     notes = [] if row["seconds_warm"] else ["one run, no warm-up"]
     if row.get("items_at_once"):
-        notes.append(f"{row['items_at_once']} of the batch at a time")
+        notes.append(f"memory: {row['items_at_once']} of the batch at a time")
     return "; ".join(notes)
 
 

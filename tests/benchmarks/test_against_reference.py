@@ -5,20 +5,23 @@ from __future__ import annotations
 import importlib
 import shutil
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E402
+from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
-from medkernels import benchmarks  # noqa: E402
+from medkernels import benchmarks, render  # noqa: E402
+from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
 
 # Not by what torch says: where there is a GPU that it cannot use, this is to fail and not to be skipped.
 NO_GPU = pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no NVIDIA GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
-@pytest.mark.parametrize("op", benchmarks.list_ops())
+@pytest.mark.parametrize("op", sorted(render.__all__))
 @pytest.mark.parametrize("device", DEVICES)
 def test_agrees_with_reference(op: str, device: str) -> None:
     module = benchmarks.load_op(op)
@@ -39,6 +42,16 @@ def test_agrees_with_reference(op: str, device: str) -> None:
             gap = torch.linalg.vector_norm(ours[name].double().cpu() - want) / torch.linalg.vector_norm(want)
             # At the cut-off the profile jumps by 0.0025; float32 may put a few pixels on its other side.
             assert gap < 1e-3, (case.name, name)
+
+
+def test_diagrams_agree_with_reference() -> None:
+    module = benchmarks.load_op("vietoris_rips")
+    for case in module.cases("small"):
+        inputs = case.inputs("cpu", 1)
+        clouds, top = inputs["points"][:, :24].astype(np.float64), inputs["max_dim"]
+        ours = module.PROVIDERS[0].run({"points": clouds[:2], "max_dim": top}, False)
+        expected = {"result": [vietoris_rips(pairwise(cloud), top) for cloud in clouds[:2]]}
+        assert compare_diagrams(ours, expected)["largest"] < 1e-12, case.name
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from medkernels.benchmarks import ellipses, ellipsoids, list_ops, load_op  # noqa: E402
+from medkernels.benchmarks import ellipses, ellipsoids, load_op, vietoris_rips  # noqa: E402
 from medkernels.benchmarks.runner import cases, memory, page, quadrics, run, tables, timing  # noqa: E402
 
-from medkernels import cli  # noqa: E402
+from medkernels import cli, render  # noqa: E402
 from tests.reference.ellipses import ellipse_rho  # noqa: E402
 from tests.reference.ellipsoids import ellipsoid_rho  # noqa: E402
 
@@ -41,7 +41,7 @@ def test_touched_pixels_are_counted_exactly() -> None:
     assert quadrics.touched(ellipsoids.frames(axes, turns), centers, solid) == dense > 0
 
 
-@pytest.mark.parametrize("op", list_ops())
+@pytest.mark.parametrize("op", sorted(render.__all__))
 def test_peers_agree_with_ours_when_they_work_in_parts(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(quadrics.HELD_BYTES, "cpu", 1 << 20)  # forces several chunks, and single images
     module = load_op(op)
@@ -162,6 +162,17 @@ def test_targets_are_judged_by_time_and_memory() -> None:
     assert not run._targets(ellipses, [ours, row("torch grid_sample", 25.0, 1000)])[0]["met"]
     assert not run._targets(ellipses, [ours, row("torch grid_sample", 25.0, None)])[0]["met"]
     assert run._targets(ellipses, [ours]) == []
+
+
+def test_best_peer_is_the_fastest_that_ran() -> None:
+    case = "34 series, 184 points, H0-H1"
+    kind = {"case": case, "direction": cases.FORWARD, "memory_bytes": None}
+    times = {"medkernels": 1.0, "giotto-ph": 7.0, "GUDHI": 6.0, "Ripser.py": 8.0}
+    rows = [{**kind, "provider": name, "seconds_median": time} for name, time in times.items()]
+    (told,) = run._targets(vietoris_rips, rows)
+    assert (told["against"], told["measured_faster"], told["met"]) == ("GUDHI", 6.0, True)
+    assert tables.target_rows({"targets": [told]})[0]["against"] == "best peer: GUDHI"
+    assert run._targets(vietoris_rips, rows[:1]) == []
 
 
 def test_profile_leaves_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,6 +104,8 @@ def _show(result: dict[str, Any]) -> None:
         fma = tables.amount(top["fma_flop_per_s"], "flop/s")
         rows = [{column: row[column] for column in tables.ON_SCREEN} for row in tables.table_rows(op)]
         _table(f"{name}: copy ceiling {copy}, multiply-add ceiling {fma}", rows)
+        for line in tables.left_out_lines(op):
+            print(line)
         if op["targets"]:
             _table(f"{name}: targets", tables.target_rows(op))
 
