@@ -4,6 +4,8 @@
     Differentiable soft ellipses and ellipsoids.
 ``medkernels.topology``
     Persistent homology: diagrams of clouds and time series, their distances and summaries, differentiable.
+``medkernels.distributed``
+    Cohorts of subjects on Dask, with results in Zarr.
 ``medkernels.zoo``
     Published systems, ready to fit, predict, evaluate, save and report.
 
@@ -26,12 +28,13 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import render, topology, zoo
+    from medkernels import distributed, render, topology, zoo
 
 __all__ = [
     "BackendError",
     "MedkernelsWarning",
     "__version__",
+    "distributed",
     "get_num_threads",
     "info",
     "render",
@@ -40,7 +43,7 @@ __all__ = [
     "zoo",
 ]
 
-_SUBMODULES = ("render", "topology", "zoo")
+_SUBMODULES = ("distributed", "render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:
