@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kComfortableExponent = 300;  // squares and sums of numbers up to 2^300 stay far from the limits
+constexpr int kMostExponent = 1000;        // 2^1000 is still a number
 constexpr int kMostBands = 16, kSmallestBand = 64;
 
 enum Kind { finite, dies_never, born_never, always, on_diagonal };
@@ -92,7 +93,9 @@ double common_scale(std::span<const std::span<const double>> diagrams) {
   for (int k = 0; k < 2; ++k) longest = std::max(longest, high[k] / 2 - low[k] / 2);
   if (!(longest > 0) || longest == kInfinity) return 1;
   const int exponent = std::ilogb(longest);
-  return std::abs(exponent) <= kComfortableExponent ? 1 : std::ldexp(1.0, std::clamp(-exponent, -1000, 1000));
+  // No farther than necessary, so that much shorter bars keep their squares too.
+  const int wanted = std::clamp(exponent, -kComfortableExponent, kComfortableExponent);
+  return std::ldexp(1.0, std::min(wanted - exponent, kMostExponent));
 }
 
 Bars prepare_bars(std::span<const double> diagram, double scale, bool drop_endless, const std::string& name) {
