@@ -17,7 +17,11 @@ PAGES = [
     "docs/index.md",
     *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/tutorials").glob("*.md")),
 ]
-MODULES = ["medkernels._backends", *(f"medkernels.{domain}.{op}" for domain, op in public_ops())]
+MODULES = [
+    "medkernels._backends",
+    "medkernels.distributed.cohort",
+    *(f"medkernels.{domain}.{op}" for domain, op in public_ops()),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
