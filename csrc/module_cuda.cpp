@@ -1,9 +1,12 @@
 // The extension module medkernels._cuda. Loaded on first use; works, and says "no device", without a driver.
 #include <pybind11/pybind11.h>
 
+#include "common/cuda.h"
 #include "common/machine.h"
 
 namespace py = pybind11;
+
+void bind_topology_cuda(py::module_& m);
 
 PYBIND11_MODULE(_cuda, m) {
   m.def("device_count", &mk::cuda::device_count);

@@ -1,32 +1,11 @@
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 
+#include "common/cuda.h"
 #include "common/machine.h"
 
 namespace mk::cuda {
 
 namespace {
-
-void check(cudaError_t status, const char* doing) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(doing) + ": " + cudaGetErrorString(status));
-}
-
-// Device memory that frees itself.
-class Buffer {
- public:
-  explicit Buffer(size_t bytes) { check(cudaMalloc(&data_, bytes), "allocating device memory"); }
-  ~Buffer() { cudaFree(data_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-};
 
 class Event {
  public:

@@ -18,7 +18,9 @@ using mk::topology::Cloud;
 using mk::topology::Diagram;
 using mk::topology::Graph;
 using mk::topology::Metric;
+using mk::topology::RipsCore;
 using mk::topology::RipsOptions;
+using mk::topology::SortedRips;
 
 // C-contiguous and of the exact type: the Python layer has already converted.
 template <class T>
@@ -44,6 +46,13 @@ py::list diagrams(const std::vector<Diagram<T>>& found) {
 }
 
 template <class T>
+py::list diagrams_of_items(const std::vector<std::vector<Diagram<T>>>& found) {
+  py::list result;
+  for (const auto& item : found) result.append(diagrams(item));
+  return result;
+}
+
+template <class T>
 py::list vietoris_rips(const std::vector<Array<T>>& clouds, const std::string& kind, const std::string& metric,
                        int max_dim, double threshold) {
   std::vector<Cloud<T>> items;
@@ -61,15 +70,53 @@ py::list vietoris_rips(const std::vector<Array<T>>& clouds, const std::string& k
       found = mk::topology::rips_of_distances<T>(items, options);
     }
   }
-  py::list result;
-  for (const auto& item : found) result.append(diagrams(item));
-  return result;
+  return diagrams_of_items(found);
+}
+
+// The values of one item, `width` in each of the rows first[item] .. first[item + 1].
+template <class V>
+std::span<const V> part(const Array<V>& values, const Array<int64_t>& first, size_t item, int64_t width) {
+  const int64_t begin = first.at(item), end = first.at(item + 1);
+  return in(values).subspan(begin * width, (end - begin) * width);
+}
+
+template <class T>
+py::list vietoris_rips_cores(const std::vector<int64_t>& sizes, const Array<int64_t>& first, const Array<int32_t>& ends,
+                             const Array<uint32_t>& ranks, const Array<T>& lengths, int max_dim) {
+  std::vector<RipsCore<T>> items;
+  for (size_t i = 0; i < sizes.size(); ++i)
+    items.push_back({sizes[i], part(ends, first, i, 4), part(ranks, first, i, 2), part(lengths, first, i, 1)});
+  std::vector<std::vector<Diagram<T>>> found;
+  {
+    const py::gil_scoped_release release;
+    found = mk::topology::rips_of_cores<T>(items, max_dim);
+  }
+  return diagrams_of_items(found);
+}
+
+template <class T>
+py::list vietoris_rips_sorted(const std::vector<int64_t>& sizes, const Array<int64_t>& first,
+                              const Array<int32_t>& ends, const Array<T>& lengths, const Array<int64_t>& open_first,
+                              const Array<uint32_t>& open, int max_dim) {
+  std::vector<SortedRips<T>> items;
+  for (size_t i = 0; i < sizes.size(); ++i)
+    items.push_back({sizes[i], part(ends, first, i, 2), part(lengths, first, i, 1), part(open, open_first, i, 1)});
+  std::vector<std::vector<Diagram<T>>> found;
+  {
+    const py::gil_scoped_release release;
+    found = mk::topology::rips_of_sorted<T>(items, max_dim);
+  }
+  return diagrams_of_items(found);
 }
 
 template <class T>
 void bind_type(py::module_& m) {
   m.def("vietoris_rips", &vietoris_rips<T>, py::arg("clouds").noconvert(), py::arg("kind"), py::arg("metric"),
         py::arg("max_dim"), py::arg("threshold"));
+  m.def("vietoris_rips_cores", &vietoris_rips_cores<T>, py::arg("sizes"), py::arg("first"), py::arg("ends"),
+        py::arg("ranks"), py::arg("lengths").noconvert(), py::arg("max_dim"));
+  m.def("vietoris_rips_sorted", &vietoris_rips_sorted<T>, py::arg("sizes"), py::arg("first"), py::arg("ends"),
+        py::arg("lengths").noconvert(), py::arg("open_first"), py::arg("open"), py::arg("max_dim"));
   m.def(
       "vietoris_rips_graph",
       [](int64_t size, const Array<int32_t>& rows, const Array<int32_t>& cols, const Array<T>& lengths, int max_dim,

@@ -132,27 +132,39 @@ std::vector<Diagram<T>> diagrams_of(const Filtration<T>& filtration, int max_dim
   return diagrams_of(filtration, core, max_dim);
 }
 
-// A core in order of entry, with the edges at which others enter as the filtration: ranks are then without gaps.
+// The edges in whose place others enter are the filtration: its ranks are then without gaps.
 template <class T>
 std::vector<Diagram<T>> diagrams_of(const RipsCore<T>& given, int max_dim) {
-  std::vector<uint32_t> order(given.edges.size());
+  const auto rank = [&](uint32_t e) { return given.ranks[2 * e]; };
+  const auto entry = [&](uint32_t e) { return given.ranks[2 * e + 1]; };
+  std::vector<uint32_t> order(given.lengths.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return std::tuple(given.entry[a], given.rank[a]) < std::tuple(given.entry[b], given.rank[b]);
-  });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return std::tuple(entry(a), rank(a)) < std::tuple(entry(b), rank(b)); });
   Filtration<T> filtration{given.size, {}, {}};
   Collapsed core;
   uint32_t last = Bar::never;
   for (const uint32_t e : order) {
-    if (given.entry[e] != last) {
-      filtration.edges.push_back(given.entry_edges[e]);
-      filtration.lengths.push_back(given.entry_lengths[e]);
+    const int32_t* ends = given.ends.data() + 4 * e;
+    if (entry(e) != last) {
+      filtration.edges.push_back({ends[2], ends[3]});
+      filtration.lengths.push_back(given.lengths[e]);
     }
-    last = given.entry[e];
-    core.edges.push_back(given.edges[e]);
+    last = entry(e);
+    core.edges.push_back({ends[0], ends[1]});
     core.entry.push_back(static_cast<uint32_t>(filtration.edges.size() - 1));
   }
   return diagrams_of(filtration, core, max_dim);
+}
+
+template <class T>
+std::vector<Diagram<T>> diagrams_of(const SortedRips<T>& given, int max_dim) {
+  Filtration<T> filtration{
+      given.size, std::vector<Edge>(given.lengths.size()), {given.lengths.begin(), given.lengths.end()}};
+  for (size_t e = 0; e < given.lengths.size(); ++e) filtration.edges[e] = {given.ends[2 * e], given.ends[2 * e + 1]};
+  std::vector<uint32_t> open(given.open.begin(), given.open.end());
+  std::sort(open.begin(), open.end());
+  return diagrams_of(filtration, open, max_dim);
 }
 
 }  // namespace
@@ -191,14 +203,7 @@ std::vector<std::vector<Diagram<T>>> rips_of_cores(std::span<const RipsCore<T>> 
 template <class T>
 std::vector<std::vector<Diagram<T>>> rips_of_sorted(std::span<const SortedRips<T>> graphs, int max_dim) {
   std::vector<std::vector<Diagram<T>>> result(graphs.size());
-  parallel_for(static_cast<int64_t>(graphs.size()), [&](int64_t i) {
-    const SortedRips<T>& graph = graphs[i];
-    const Filtration<T> filtration{
-        graph.size, {graph.edges.begin(), graph.edges.end()}, {graph.lengths.begin(), graph.lengths.end()}};
-    std::vector<uint32_t> open(graph.open.begin(), graph.open.end());
-    std::sort(open.begin(), open.end());
-    result[i] = diagrams_of(filtration, open, max_dim);
-  });
+  parallel_for(static_cast<int64_t>(graphs.size()), [&](int64_t i) { result[i] = diagrams_of(graphs[i], max_dim); });
   return result;
 }
 

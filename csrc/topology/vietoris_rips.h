@@ -5,8 +5,6 @@
 #include <span>
 #include <vector>
 
-#include "topology/ranks.h"
-
 namespace mk::topology {
 
 enum class Metric { euclidean, manhattan, chebyshev };
@@ -52,22 +50,21 @@ std::vector<Diagram<T>> rips_of_graph(const Graph<T>& graph, const RipsOptions& 
 // What another device has found of the filtrations of clouds; the reduction is left to do. Ranks are places in the
 // order of all edges: by length, then u, then v.
 
-// A smaller graph with the same persistence, in any order: its edges and their ranks, the ranks at which they enter,
-// and the edges of those ranks with their lengths. For dimension 0 a graph that holds all edges that join components.
+// The edges, in any order, of a smaller graph with the same persistence. For dimension 0 alone any graph will do that
+// holds the edges that join components.
 template <class T>
 struct RipsCore {
   int64_t size;
-  std::span<const Edge> edges;
-  std::span<const uint32_t> rank, entry;
-  std::span<const Edge> entry_edges;
-  std::span<const T> entry_lengths;
+  std::span<const int32_t> ends;    // [k, 4]: of the edge, and of the edge in whose place it enters
+  std::span<const uint32_t> ranks;  // [k, 2]: of both
+  std::span<const T> lengths;       // of the second
 };
 
 // All edges by rank, and the ranks of those that are the longest edge of no triangle, in any order.
 template <class T>
 struct SortedRips {
   int64_t size;
-  std::span<const Edge> edges;
+  std::span<const int32_t> ends;  // [n, 2]
   std::span<const T> lengths;
   std::span<const uint32_t> open;
 };
