@@ -138,3 +138,6 @@ def test_memory_is_checked_before_the_work(monkeypatch: pytest.MonkeyPatch) -> N
         mk.topology.vietoris_rips([np.zeros((2, 2)), np.zeros((200, 2))])
     with pytest.raises(ValueError, match=r"points\[1\] with 200 points is too large: it needs about"):
         mk.topology.vietoris_rips([torch.zeros((2, 2)), torch.zeros((200, 2))])
+    with pytest.raises(ValueError, match="points with 40 points is too large"):
+        mk.topology.vietoris_rips(np.zeros((40, 2)))
+    assert len(mk.topology.vietoris_rips(np.zeros((40, 2)), threshold=0.5)) == 2

@@ -14,9 +14,12 @@ from medkernels.topology._items import Items, is_sparse
 METRICS = ("euclidean", "manhattan", "chebyshev")
 MAX_DIM = 3
 
-#: Bytes that the core needs at least for each pair of points, beside one distance: its place in the order of
-#: all distances, and the two points.
-BYTES_OF_A_PAIR = 16
+#: Pairs of more points do not fit in the 32-bit ranks of the core.
+MOST_POINTS = 92_681
+
+#: Bytes that the core needs for each pair of points beside its distance, unless a threshold leaves pairs
+#: out: for the order of all distances, and the two points.
+BYTES_OF_A_PAIR = 24
 
 #: Coordinates up to here keep sums of their squares, or their distances, finite in any number of dimensions.
 LARGEST = {"float32": 1e30, "float64": 1e150}
@@ -60,8 +63,9 @@ def check_items(items: Items, kind: str) -> None:
             raise ValueError(f"{name} must be square, [P, P], but has shape {list(array.shape)}")
         if kind == "points" and columns < 1:
             raise ValueError(f"{name} must have at least one coordinate, but has shape {list(array.shape)}")
-        if rows > _checks.MAX_INDEX:
-            raise ValueError(f"{name} holds {rows} points, more than {_checks.MAX_INDEX}")
+        most = _checks.MAX_INDEX if is_sparse(array) else MOST_POINTS
+        if rows > most:
+            raise ValueError(f"{name} holds {rows} points, more than {most}")
 
 
 def diagrams_of_arrays(
@@ -72,7 +76,7 @@ def diagrams_of_arrays(
         return []
     for array, name in zip(arrays, names, strict=True):
         pairs = array.shape[0] * (array.shape[0] - 1) // 2
-        needed = pairs * (array.dtype.itemsize + BYTES_OF_A_PAIR)
+        needed = pairs * (array.dtype.itemsize + (BYTES_OF_A_PAIR if np.isinf(options.threshold) else 0))
         _checks.check_memory(f"{name} with {array.shape[0]} points", needed, _backends.available_memory())
         check_values(array, name, options.kind)
     dtype = arrays[0].dtype.newbyteorder("=")
@@ -102,6 +106,8 @@ def _refuse(bad: npt.NDArray[np.bool_], array: npt.NDArray[Any], message: str) -
 
 def diagrams_of_graph(matrix: Any, name: str, options: Options) -> list[Diagram]:
     """Intervals and edges of each dimension of a sparse matrix; entries it does not store are infinite."""
+    if matrix.nnz > _checks.MAX_INDEX:
+        raise ValueError(f"{name} holds {matrix.nnz} distances, more than {_checks.MAX_INDEX}")
     entries = matrix.tocoo()
     rows, cols, lengths = (np.asarray(part) for part in (entries.row, entries.col, entries.data))
     bad = ~(lengths >= 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ def _differentiate(ctx: Any, grads: Sequence[Tensor]) -> tuple[list[Tensor], Non
     dims = len(edges) // ctx.count
     grad = torch.cat(list(grads[0::2])).reshape(-1)
     sizes = [cloud.shape[0] if ctx.kind == "points" else cloud.numel() for cloud in clouds]
-    firsts = [sum(sizes[:k]) for k in range(ctx.count)]
+    firsts = [0, *accumulate(sizes)]
     if ctx.kind == "points":
         ends = torch.cat([edge + firsts[k // dims] for k, edge in enumerate(edges)]).reshape(-1, 2)
         pulled = torch.split(_pull_points(clouds, ends, grad, ctx.metric), sizes)
