@@ -14,16 +14,17 @@ from distributed import Client
 
 import medkernels as mk
 from medkernels.distributed import CohortError, open_cohort, persistence_cohort
-from medkernels.distributed._plan import default_chunk
+from medkernels.distributed._plan import ROIS_OF_A_TASK, default_chunk
 from medkernels.distributed._running import TASKS_OF_A_THREAD
 from tests.distributed import jobs
 
 
 def test_values_are_those_of_the_ops(tmp_path: Path) -> None:
-    series = jobs.make_series(dtype="float32")
+    rois = ROIS_OF_A_TASK + 1
+    series = jobs.make_series(rois=rois, dtype="float32")
     options: dict[str, Any] = {"order": 2, "ground": np.inf}
     cohort = persistence_cohort(series, tmp_path / "c", client=False, delay=2, **jobs.CUT, **options)
-    assert (cohort.subjects, cohort.rois, cohort.dims) == (5, 3, 2)
+    assert (cohort.subjects, cohort.rois, cohort.dims) == (5, rois, 2)
     diagrams = [
         [mk.topology.vietoris_rips(mk.topology.sliding_window(row, delay=2), max_dim=1) for row in subject]
         for subject in series
@@ -36,9 +37,9 @@ def test_values_are_those_of_the_ops(tmp_path: Path) -> None:
                 assert np.array_equal(found, bars)
     for i in range(5):
         for k in range(2):
-            wanted = mk.topology.wasserstein_matrix([diagrams[i][j][k] for j in range(3)], **options)
+            wanted = mk.topology.wasserstein_matrix([diagrams[i][j][k] for j in range(rois)], **options)
             assert np.array_equal(cohort.roi_matrices[i, k], wanted)
-    for j in range(3):
+    for j in range(rois):
         for k in range(2):
             wanted = mk.topology.wasserstein_matrix([diagrams[i][j][k] for i in range(5)], **options)
             assert np.array_equal(cohort.subject_matrices[j, k], wanted)

@@ -63,7 +63,7 @@ def test_a_killed_run(tmp_path: Path, expected: dict[str, Any]) -> None:
 
 def test_stopped_before_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was the last thing written, the next call ends with the same bits."""
-    series = jobs.make_series(3, 1)
+    series = jobs.make_series(3, 2)
     write = zarr.Array.__setitem__
     left = 0
 
@@ -75,8 +75,8 @@ def test_stopped_before_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         write(array, place, value)
 
     whole = jobs.results(persistence_cohort(series, tmp_path / "whole", client=False, **jobs.CUT))
-    # Of each of 2 chunks bars, digests, counts and matrices; 3 blocks, of which one has a mirror.
-    for count in range(2 * 4 + 3 + 1):
+    # Of each of 2 chunks bars, digests, counts and matrices; of 2 regions 3 blocks, one with a mirror.
+    for count in range(2 * 4 + 2 * (3 + 1)):
         left = count
         monkeypatch.setattr(zarr.Array, "__setitem__", count_down)
         with pytest.raises(KeyboardInterrupt):

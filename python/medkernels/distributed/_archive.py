@@ -107,7 +107,7 @@ def has_roi_matrices(plan: Plan, number: int) -> bool:
 
 
 def has_subject_tile(plan: Plan, roi: int, row: int, column: int) -> bool:
-    """Whether a block of a matrix over the subjects, and the one that mirrors it, are there."""
+    """Whether a block of the matrix of a region, and the one that mirrors it, are there."""
     return _written(plan, "subject_matrices", (roi, 0, column * plan.tile, row * plan.tile))
 
 
@@ -147,14 +147,15 @@ def read_diagrams(plan: Plan, number: int, rois: slice) -> list[list[list[npt.ND
     return [[[next(parts) for _ in range(plan.dims)] for _ in subjects] for subjects in chosen]
 
 
-def read_region(plan: Plan, roi: int, subjects: slice) -> list[list[npt.NDArray[Any]]]:
-    """Diagrams of one region, by dimension and subject."""
-    found = []
+def read_regions(plan: Plan, rois: slice, subjects: slice) -> list[list[list[npt.NDArray[Any]]]]:
+    """Diagrams of some subjects, by region, dimension and subject."""
+    found: list[list[Any]] = [[] for _ in range(rois.start, rois.stop)]
     for number in range(subjects.start // plan.chunk, -(-subjects.stop // plan.chunk)):
         first = number * plan.chunk
-        inside = read_diagrams(plan, number, slice(roi, roi + 1))[0]
-        found += inside[max(0, subjects.start - first) : subjects.stop - first]
-    return [list(diagrams) for diagrams in zip(*found, strict=True)]
+        inside = slice(max(0, subjects.start - first), subjects.stop - first)
+        for region, chunk in zip(found, read_diagrams(plan, number, rois), strict=True):
+            region += chunk[inside]
+    return [[list(diagrams) for diagrams in zip(*region, strict=True)] for region in found]
 
 
 def _bars_name(number: int) -> str:

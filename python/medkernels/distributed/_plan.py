@@ -19,6 +19,9 @@ CHUNKS_AT_LEAST = 16
 #: Subjects on a side of a block of a matrix: 128 x 128 distances in 3 dimensions are a file of 384 KiB.
 TILE = 128
 
+#: Regions for which a task compares two blocks of subjects: their diagrams lie together and are read at once.
+ROIS_OF_A_TASK = 8
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -64,6 +67,12 @@ class Plan:
     def tile_of(self, number: int) -> slice:
         """The subjects of a block."""
         return slice(number * self.tile, min((number + 1) * self.tile, self.subjects))
+
+    @property
+    def roi_groups(self) -> list[slice]:
+        """The regions that tasks go through together."""
+        firsts = range(0, self.rois, ROIS_OF_A_TASK)
+        return [slice(first, min(first + ROIS_OF_A_TASK, self.rois)) for first in firsts]
 
     @property
     def diagram_options(self) -> dict[str, Any]:

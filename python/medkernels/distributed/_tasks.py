@@ -59,18 +59,22 @@ def compute_chunk(plan: Plan, number: int, part: Any, load: _source.Load | None)
         _archive.array(plan.path, "roi_matrices", "r+")[chosen] = matrices
 
 
-def compute_tile(plan: Plan, roi: int, row: int, column: int) -> None:
-    """Distances between two blocks of subjects in one region, and the same seen from the other side."""
-    if _archive.has_subject_tile(plan, roi, row, column):
+def compute_tiles(plan: Plan, rois: slice, row: int, column: int) -> None:
+    """Distances between two blocks of subjects in some regions, and the same seen from the other side."""
+    numbers = range(rois.start, rois.stop)
+    missing = [roi for roi in numbers if not _archive.has_subject_tile(plan, roi, row, column)]
+    if not missing:
         return
     rows, columns = plan.tile_of(row), plan.tile_of(column)
-    mine = _archive.read_region(plan, roi, rows)
-    others = [None] * plan.dims if row == column else _archive.read_region(plan, roi, columns)
-    block = np.stack([plan.distances(a, b) for a, b in zip(mine, others, strict=True)])
+    mine = _archive.read_regions(plan, rois, rows)
+    others = mine if row == column else _archive.read_regions(plan, rois, columns)
     place = _archive.array(plan.path, "subject_matrices", "r+")
-    place[roi, :, rows, columns] = block
-    if row != column:
-        place[roi, :, columns, rows] = block.transpose(0, 2, 1)
+    for roi in missing:
+        pairs = zip(mine[roi - rois.start], others[roi - rois.start], strict=True)
+        block = np.stack([plan.distances(a, None if a is b else b) for a, b in pairs])
+        place[roi, :, rows, columns] = block
+        if row != column:
+            place[roi, :, columns, rows] = block.transpose(0, 2, 1)
 
 
 def _embed(plan: Plan, series: list[Any]) -> list[_archive.Diagrams]:

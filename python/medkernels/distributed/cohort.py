@@ -151,7 +151,8 @@ def persistence_cohort(
     chunk
         Subjects of a task, which is what a killed worker loses at most. By default about 512 series.
     tile
-        Subjects on a side of a block of a matrix over subjects: a task of that step. By default 128.
+        Subjects on a side of a block of a matrix over subjects. A task of that step compares two blocks for
+        eight series. By default 128.
     retries
         How often a task is run again after an error that may pass, such as one of the file system. Bad input
         is not tried again.
@@ -303,7 +304,7 @@ def _compute(
     missing = set(range(plan.chunks)) - set(stored)
     if plan.roi:
         missing |= {number for number in stored if not _archive.has_roi_matrices(plan, number)}
-    count = plan.tiles * (plan.tiles + 1) // 2 * plan.rois
+    count = plan.tiles * (plan.tiles + 1) // 2 * len(plan.roi_groups)
     if not plan.subject or _archive.is_complete(plan):
         count = 0
     if client is None and not missing and not count:
@@ -323,7 +324,7 @@ def _compute(
             do("comparing series", _tasks.check_chunk, _chunks(plan, source, stored), len(stored))
         do("diagrams", _tasks.compute_chunk, _chunks(plan, source, sorted(missing)), len(missing))
         if count:
-            do("distances between subjects", _tasks.compute_tile, _tiles(plan), count)
+            do("distances between subjects", _tasks.compute_tiles, _tiles(plan), count)
             _archive.set_complete(plan)
 
 
@@ -334,11 +335,11 @@ def _chunks(plan: Plan, source: Source, numbers: Iterable[int]) -> Iterator[Task
 
 
 def _tiles(plan: Plan) -> Iterator[Task]:
-    for roi in range(plan.rois):
+    for rois in plan.roi_groups:
         for row in range(plan.tiles):
             for column in range(row, plan.tiles):
                 pair = f"{_named(plan.tile_of(row))} and {_named(plan.tile_of(column))}"
-                yield Task(f"series {roi} of {pair}", (roi, row, column))
+                yield Task(f"series {rois.start} to {rois.stop - 1} of {pair}", (rois, row, column))
 
 
 def _named(subjects: slice) -> str:
