@@ -1,7 +1,7 @@
 """`medkernels.topology.wasserstein_matrix` beside GUDHI with POT, Hera and persim.
 
-All pairs of the diagrams of a resting brain's series, infinite bars left out beforehand. The peers take pairs,
-so each gets every pair once, on all threads: processes for those that hold Python's lock.
+All pairs of the diagrams of a resting brain's series, infinite bars left out beforehand. The peers take
+pairs, so each gets every pair once, on all threads: processes for those that hold Python's lock.
 """
 
 from __future__ import annotations
