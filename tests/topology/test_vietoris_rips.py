@@ -24,6 +24,7 @@ from tests.topology.clouds import (
     sphere,
     torus,
 )
+from tests.topology.diagrams import Foreign
 
 METRICS = st.sampled_from(["euclidean", "manhattan", "chebyshev"])
 DIMS = st.integers(0, 3)
@@ -242,3 +243,15 @@ def test_input_is_not_changed_and_layout_does_not_matter() -> None:
     equal(mk.topology.vietoris_rips([points.tolist(), points[:3].tolist()])[0], wanted)
     equal(mk.topology.vietoris_rips(np.stack([points, points]))[1], wanted)
     assert mk.topology.vietoris_rips([]) == mk.topology.vietoris_rips(np.zeros((0, 5, 2))) == []
+
+
+def test_other_libraries_by_dlpack() -> None:
+    batch = np.random.default_rng(8).normal(size=(2, 9, 2))
+    wanted, wanted_edges = mk.topology.vietoris_rips(batch, return_generators=True)
+    for value in (Foreign(batch), [Foreign(batch[0]), Foreign(batch[1])]):
+        diagrams, generators = mk.topology.vietoris_rips(value, return_generators=True)
+        for found, plain in ((diagrams, wanted), (generators, wanted_edges)):
+            for item, plain_item in zip(found, plain, strict=True):
+                assert all(isinstance(each, Foreign) for each in item)
+                for each, other in zip(item, plain_item, strict=True):
+                    np.testing.assert_array_equal(each.array, other)

@@ -42,7 +42,7 @@ def split(name: str, value: Any, shape: str, sparse: bool = False) -> Items:
         came, names = [value], [name]
         arrays = [_array(value, name, sparse)]
         if arrays[0].ndim == 3:
-            arrays, many = [arrays[0][i] for i in range(arrays[0].shape[0])], True
+            arrays, many = list(arrays[0]), True
     else:
         names = [f"{name}[{i}]" for i in range(len(came))]
         arrays = [_array(item, label, sparse) for item, label in zip(came, names, strict=True)]
