@@ -32,7 +32,9 @@ def betti_curve(diagrams: Any, grid: Any) -> Any:
     TypeError
         For diagrams that are not float32 or float64, or of several kinds.
 
-    Notes ----- O((n + G) log G) for a diagram, all diagrams at once. Betti numbers do not change
+    Notes
+    -----
+    O((n + G) log G) for a diagram, all diagrams at once. Betti numbers do not change
     continuously, so there is no gradient: see :func:`persistence_image`. While ``jax.jit`` or
     ``torch.compile`` trace, values are not checked.
 

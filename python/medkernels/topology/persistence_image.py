@@ -59,7 +59,9 @@ def persistence_image(
     TypeError
         For diagrams that are not float32 or float64, or of several kinds.
 
-    Notes ----- O(n rows columns) for a diagram, O(n (rows + columns)) memory. Ranges taken from the bars are
+    Notes
+    -----
+    O(n rows columns) for a diagram, O(n (rows + columns)) memory. Ranges taken from the bars are
     constants to the gradient. While ``jax.jit`` or ``torch.compile`` trace, values are not checked. To see
     infinite bars, cut them first: ``np.minimum(diagram, largest)``.
 

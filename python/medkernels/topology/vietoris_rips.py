@@ -47,14 +47,14 @@ def vietoris_rips(
 
     Returns
     -------
-    list
-        For one cloud a list of max_dim + 1 diagrams [n, 2], one for each dimension, of births and deaths in
-        the unit and dtype of the input, sorted by birth, then death; for a batch or list one such list an
-        item. Bars that never die have death infinity. An empty cloud has empty diagrams.
-    list
-        With `return_generators` the tuple (diagrams, generators), where generators are integers [n, 4] in
-        the same lists: points i, j, k, l, such that the bar is born with edge (i, j) and dies with edge (k,
-        l). Components are born as a point, i = j. Bars that never die have k = l = -1.
+    diagrams
+        For one cloud a list of max_dim + 1 diagrams [n, 2], one for each dimension, of births and deaths in the
+        unit, dtype and kind of the input, sorted by birth, then death. Bars that never die have death infinity.
+        An empty cloud has empty diagrams. For a batch or list, a list with one such list for each item.
+    generators
+        Only with `return_generators`: integers [n, 4] in the same lists. A row i, j, k, l says that the bar is
+        born with edge (i, j) and dies with edge (k, l). Components are born as a point, i = j. Bars that never
+        die have k = l = -1.
 
     Raises
     ------
@@ -67,21 +67,21 @@ def vietoris_rips(
     medkernels.BackendError
         For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
-    Notes ----- The time of dimension 0 is O(P^2 log P). That of higher dimensions depends on the cloud, is
-    O(P^3) in practice for loops and O(P^4) for cavities, and has no useful bound. Memory is O(P^2) and what
-    the reduction keeps. Results do not depend on the number of threads, which spread over the clouds of a
-    batch.
+    Notes
+    -----
+    The time of dimension 0 is O(P^2 log P). That of dimension k > 0 depends on the cloud and grows with the
+    number of its simplices of dimension k + 1, at most O(P^(k + 2)). Memory is O(P^2) and what the reduction
+    keeps. Results do not depend on the number of threads, which spread over the clouds of a batch.
 
     Each birth and death is the length of one edge, so its derivative goes to the two points of that edge (to
     equal parts to the two entries of a distance matrix). Births of components, deaths that never come, and
     edges of length zero pass no derivative; where several edges are equally long the result is the
-    derivative of one choice. Derivatives of all orders are available in torch and JAX. ``torch.compile``
-    traces the call without a graph break when ``torch._dynamo.config.capture_dynamic_output_shape_ops`` is
-    set.
+    derivative of one choice. Derivatives of all orders are available with torch's autograd and in JAX.
+    ``torch.compile`` traces the call without a graph break.
 
     U. Bauer, "Ripser: efficient computation of Vietoris-Rips persistence barcodes" (2021); edge collapse:
-    J.-D. Boissonnat and S. Pritam, "Edge collapse and persistence of flag complexes" (2020); derivatives: R.
-    B. Gabrielsson et al., "A topology layer for machine learning" (2020).
+    J.-D. Boissonnat and S. Pritam, "Edge collapse and persistence of flag complexes" (2020); derivatives:
+    R. B. Gabrielsson et al., "A topology layer for machine learning" (2020).
 
     Examples
     --------
