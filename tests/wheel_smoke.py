@@ -127,8 +127,20 @@ def persistence_entropy(array: Callable[[Any], Any]) -> Any:
     return entropy
 
 
+def match(array: Callable[[Any], Any]) -> Any:
+    """Two descriptors among three."""
+    import medkernels as mk
+
+    rows = array([[0.0, 1.0], [5.0, 5.0]]), array([[5.0, 4.0], [9.0, 9.0], [0.0, 1.0]])
+    pairs, distances = mk.features.match(*rows)
+    assert plain(pairs).tolist() == [[0, 2], [1, 0]]
+    assert plain(distances).tolist() == [0.0, 1.0]
+    return distances
+
+
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
+    ("features", "match"): match,
     ("render", "ellipses"): ellipses,
     ("render", "ellipsoids"): ellipsoids,
     ("topology", "betti_curve"): betti_curve,
@@ -140,7 +152,7 @@ CALLS = {
     ("topology", "wasserstein_matrix"): wasserstein_matrix,
 }
 #: Ops without gradients.
-CONSTANT = {("topology", "betti_curve"), ("topology", "wasserstein_matrix")}
+CONSTANT = {("features", "match"), ("topology", "betti_curve"), ("topology", "wasserstein_matrix")}
 
 
 def plain(array: Any) -> Any:

@@ -1,5 +1,7 @@
 """Fast, differentiable structure kernels for medical imaging, and a zoo of published systems on top.
 
+``medkernels.features``
+    Matching of descriptors of local image features.
 ``medkernels.render``
     Differentiable soft ellipses and ellipsoids.
 ``medkernels.topology``
@@ -28,13 +30,14 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import distributed, render, topology, zoo
+    from medkernels import distributed, features, render, topology, zoo
 
 __all__ = [
     "BackendError",
     "MedkernelsWarning",
     "__version__",
     "distributed",
+    "features",
     "get_num_threads",
     "info",
     "render",
@@ -43,7 +46,7 @@ __all__ = [
     "zoo",
 ]
 
-_SUBMODULES = ("distributed", "render", "topology", "zoo")
+_SUBMODULES = ("distributed", "features", "render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:

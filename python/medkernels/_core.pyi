@@ -2,6 +2,7 @@ from typing import Any
 
 version: str
 compiler: str
+features: Any
 render: Any
 topology: Any
 

@@ -1,0 +1,5 @@
+"""Local features of images: matching of their descriptors."""
+
+from medkernels.features.match import match
+
+__all__ = ["match"]
