@@ -31,10 +31,10 @@ def vietoris_rips(
     points
         One cloud [P, D], a batch [B, P, D], or a list of B clouds, which may differ in size.
     distances
-        Instead of points: a symmetric matrix [P, P] of distances with a diagonal of zeros, a batch [B, P,
-        P], or a list. Infinity stands for points that are never joined. The triangle inequality is not
-        needed. A sparse matrix of SciPy holds the finite distances, each pair once or twice; entries it does
-        not store are infinite, stored zeros are zero.
+        Instead of points: a symmetric matrix [P, P] of distances with a diagonal of zeros, a batch
+        [B, P, P], or a list. Infinity stands for points that are never joined. The triangle inequality is
+        not needed. A sparse matrix of SciPy holds the finite distances, each pair once or twice; entries it
+        does not store are infinite, stored zeros are zero.
     max_dim
         Greatest dimension of the holes, 0 to 3.
     threshold
@@ -48,13 +48,13 @@ def vietoris_rips(
     Returns
     -------
     diagrams
-        For one cloud a list of max_dim + 1 diagrams [n, 2], one for each dimension, of births and deaths in the
-        unit, dtype and kind of the input, sorted by birth, then death. Bars that never die have death infinity.
-        An empty cloud has empty diagrams. For a batch or list, a list with one such list for each item.
+        For one cloud a list of max_dim + 1 diagrams [n, 2], one for each dimension, of births and deaths in
+        the unit, dtype and kind of the input, sorted by birth, then death. Bars that never die have death
+        infinity. An empty cloud has empty diagrams. For a batch or list, a list with one such list an item.
     generators
-        Only with `return_generators`: integers [n, 4] in the same lists. A row i, j, k, l says that the bar is
-        born with edge (i, j) and dies with edge (k, l). Components are born as a point, i = j. Bars that never
-        die have k = l = -1.
+        Only with `return_generators`: integers [n, 4] in the same lists. A row i, j, k, l says that the bar
+        is born with edge (i, j) and dies with edge (k, l). Components are born as a point, i = j. Bars that
+        never die have k = l = -1.
 
     Raises
     ------
