@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,21 @@ from medkernels.distributed._running import TASKS_OF_A_THREAD
 from tests.distributed import jobs
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that is complete."""
+    path = tmp_path_factory.mktemp("finished") / "c"
+    persistence_cohort(jobs.make_series(), path, client=False, **jobs.CUT)
+    return path
+
+
 def test_values_are_those_of_the_ops(tmp_path: Path) -> None:
     rois = ROIS_OF_A_TASK + 1
     series = jobs.make_series(rois=rois, dtype="float32")
     options: dict[str, Any] = {"order": 2, "ground": np.inf}
     cohort = persistence_cohort(series, tmp_path / "c", client=False, delay=2, **jobs.CUT, **options)
     assert (cohort.subjects, cohort.rois, cohort.dims) == (5, rois, 2)
+    assert repr(cohort) == f"Cohort('{tmp_path / 'c'}', subjects=5, rois={rois}, dims=2)"
     diagrams = [
         [mk.topology.vietoris_rips(mk.topology.sliding_window(row, delay=2), max_dim=1) for row in subject]
         for subject in series
@@ -148,27 +159,25 @@ def test_a_finished_cohort_is_not_computed_again(tmp_path: Path, expected: dict[
     ],
     ids=str,
 )
-def test_other_options_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_other_options_are_refused(finished: Path, other: dict[str, Any]) -> None:
+    before = _files(finished)
     series = jobs.make_series()
-    persistence_cohort(series, tmp_path / "c", client=False, **jobs.CUT)
-    before = _files(tmp_path / "c")
     (name,) = other
     if name == "subjects":
         series, other = series[: other[name]], {}
     with pytest.raises(ValueError, match=rf"begun with {name}=.* now {name} is"):
-        persistence_cohort(series, tmp_path / "c", client=False, **{**jobs.CUT, **other})
-    assert _files(tmp_path / "c") == before
+        persistence_cohort(series, finished, client=False, **{**jobs.CUT, **other})
+    assert _files(finished) == before
 
 
-def test_other_series_are_refused(tmp_path: Path) -> None:
+def test_other_series_are_refused(finished: Path) -> None:
     """Before anything is computed from them."""
+    before = _files(finished)
     series = jobs.make_series()
-    persistence_cohort(series, tmp_path / "c", client=False, matrices=(), **jobs.CUT)
-    before = _files(tmp_path / "c")
     series[3, 1, 7] += 1e-12
     with pytest.raises(ValueError, match=r"series\[3\] is not what store"):
-        persistence_cohort(series, tmp_path / "c", client=False, matrices=(), **jobs.CUT)
-    assert _files(tmp_path / "c") == before
+        persistence_cohort(series, finished, client=False, **jobs.CUT)
+    assert _files(finished) == before
 
 
 def test_foreign_stores_are_refused(tmp_path: Path) -> None:
@@ -295,10 +304,9 @@ def test_bad_arguments(tmp_path: Path, error: type[Exception], match: str, given
 
 
 @pytest.mark.parametrize("subject", [-1, 5])
-def test_subjects_that_are_not_there(tmp_path: Path, subject: int) -> None:
-    cohort = persistence_cohort(jobs.make_series(), tmp_path / "c", client=False, matrices=(), **jobs.CUT)
+def test_subjects_that_are_not_there(finished: Path, subject: int) -> None:
     with pytest.raises(ValueError, match="subject must be from 0 to 4"):
-        cohort.diagrams(subject)
+        open_cohort(finished).diagrams(subject)
 
 
 def test_default_chunk() -> None:
@@ -313,6 +321,14 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "zarr" else find(name))
     with pytest.raises(mk.BackendError, match=r"needs zarr: pip install 'medkernels\[distributed\]'"):
         persistence_cohort(GOOD, tmp_path / "c", client=False)
+
+
+def test_import_loads_neither_dask_nor_zarr() -> None:
+    code = (
+        "import sys, medkernels as mk; mk.distributed.persistence_cohort; "
+        "sys.exit(sorted({'dask', 'distributed', 'zarr', 'rich', 'torch'} & set(sys.modules)) or None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_progress(

@@ -17,7 +17,7 @@ import pytest
 import zarr
 from distributed import Client, Future
 
-from medkernels.distributed import CohortError, _running, persistence_cohort
+from medkernels.distributed import CohortError, _archive, _running, persistence_cohort
 from tests.distributed import jobs
 
 
@@ -88,10 +88,14 @@ def test_stopped_before_any_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 # The codec of Zarr 2 takes some cut files for whole; Zarr 2 itself only ever moves whole files into place.
 @pytest.mark.parametrize("size", [0, 20] if zarr.__version__ >= "3" else [0])
-def test_damaged_files_are_written_anew(tmp_path: Path, expected: dict[str, Any], size: int) -> None:
+def test_damaged_files_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, Any], size: int
+) -> None:
     """Such as the first versions of Zarr 3 may leave when they are killed."""
     series = jobs.make_series()
-    persistence_cohort(series, tmp_path / "c", client=False, matrices=("roi",), **jobs.CUT)
+    with monkeypatch.context() as patch:
+        patch.setattr(_archive, "set_complete", lambda plan, name: None)
+        persistence_cohort(series, tmp_path / "c", client=False, matrices=("roi",), **jobs.CUT)
     for name in ("counts", "roi_matrices"):
         first = min(file for file in _results(tmp_path / "c") if name in str(file))
         os.truncate(first, size)

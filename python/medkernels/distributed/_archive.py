@@ -98,28 +98,36 @@ def array(path: str, name: str, mode: str = "r") -> Any:
 
 def has_diagrams(plan: Plan, number: int) -> bool:
     """Whether the diagrams of a chunk are there."""
-    return _written(plan, "counts", (number * plan.chunk, 0, 0))
+    return _written(array(plan.path, "counts"), (number * plan.chunk, 0, 0))
 
 
 def has_roi_matrices(plan: Plan, number: int) -> bool:
     """Whether the matrices over the regions are there for a chunk of subjects."""
-    return _written(plan, "roi_matrices", (number * plan.chunk, 0, 0, 0))
+    return _written(array(plan.path, "roi_matrices"), (number * plan.chunk, 0, 0, 0))
 
 
 def has_subject_tile(plan: Plan, roi: int, row: int, column: int) -> bool:
     """Whether a block of the matrix of a region, and the one that mirrors it, are there."""
-    return _written(plan, "subject_matrices", (roi, 0, column * plan.tile, row * plan.tile))
+    place = (roi, 0, column * plan.tile, row * plan.tile)
+    return _written(array(plan.path, "subject_matrices"), place)
 
 
-def is_complete(plan: Plan) -> bool:
-    """Whether `set_complete` was called for the matrices over the subjects."""
-    return bool(array(plan.path, "subject_matrices").attrs[KEY].get("complete"))
+def chunks_with_diagrams(plan: Plan) -> list[int]:
+    """The chunks whose diagrams are there."""
+    counts = array(plan.path, "counts")
+    return [n for n in range(plan.chunks) if _written(counts, (n * plan.chunk, 0, 0))]
 
 
-def set_complete(plan: Plan) -> None:
-    """Note that no block is missing, so that nobody has to look for them again."""
-    found = array(plan.path, "subject_matrices", "r+")
-    found.attrs[KEY] = {**found.attrs[KEY], "complete": True}
+def is_complete(plan: Plan, name: str) -> bool:
+    """Whether `set_complete` was called for an array."""
+    return bool(array(plan.path, name).attrs[KEY].get("complete"))
+
+
+def set_complete(plan: Plan, name: str) -> None:
+    """Note that nothing is missing in an array, so that nobody has to look again."""
+    found = array(plan.path, name, "r+")
+    if not found.attrs[KEY].get("complete"):
+        found.attrs[KEY] = {**found.attrs[KEY], "complete": True}
 
 
 def write_diagrams(plan: Plan, number: int, diagrams: list[Diagrams], digests: list[int]) -> None:
@@ -186,9 +194,8 @@ def _write_bars(path: str, name: str, rows: npt.NDArray[Any]) -> None:
     place[:] = rows
 
 
-def _written(plan: Plan, name: str, place: tuple[int, ...]) -> bool:
+def _written(found: Any, place: tuple[int, ...]) -> bool:
     """Whether a value was written; one that cannot be read counts as missing."""
-    found = array(plan.path, name)
     try:
         value = found[place]
     except Exception:  # each codec raises its own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 _TOLD = 3
 
 
-@dataclass(frozen=True)
 class Cohort:
-    """Results of a cohort in a Zarr store; nothing is read before it is asked for.
+    """Results of `persistence_cohort`, from a Zarr store; nothing is read before it is asked for.
 
     Attributes
     ----------
     path : str
-        Of the _archive.
+        Of the store.
     subjects, rois, dims : int
         N subjects, R series each, diagrams in dimensions 0 .. dims - 1.
     options : mapping
@@ -39,12 +38,14 @@ class Cohort:
         ``threshold``.
     """
 
-    path: str
-    subjects: int
-    rois: int
-    dims: int
-    options: Mapping[str, Any]
-    _plan: Plan
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.path = plan.path
+        self.subjects, self.rois, self.dims = plan.subjects, plan.rois, plan.dims
+        self.options: Mapping[str, Any] = plan.diagram_options
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.path!r}, subjects={self.subjects}, rois={self.rois}, dims={self.dims})"
 
     def diagrams(self, subject: int) -> list[list[npt.NDArray[Any]]]:
         """Diagrams of one subject.
@@ -142,8 +143,7 @@ def persistence_cohort(
         Which distances to compute: ``"roi"``, between the series of each subject; ``"subject"``, between the
         subjects for each series; both, or none. They can be added in a later call.
     load
-        With a list: a function that turns an item into an array [R, T]. It runs on the workers, which must
-        be able to import it.
+        With a list: a function that turns an item into an array [R, T]. It runs on the workers.
     client
         A `dask.distributed.Client` of any cluster. By default a cluster on this machine with one process for
         each core, closed at the end; a script then needs the guard ``if __name__ == "__main__":``, as for
@@ -293,23 +293,23 @@ def open_cohort(store: str | Path) -> Cohort:
     options = {name: found[name] for name in ("dimension", "delay", "max_dim", "metric", "threshold")}
     # Nothing is compared from here on: the options of distances do not matter.
     plan = Plan(path=path, **sizes, **options, order=1, ground=2, essential="match")
-    return Cohort(path, plan.subjects, plan.rois, plan.dims, options, plan)
+    return Cohort(plan)
 
 
 def _compute(
     plan: Plan, source: Source, client: Client | bool | None, *, retries: int, verify: bool, progress: bool
 ) -> None:
     """Bring the store from whatever state it is in to the one that `plan` asks for."""
-    stored = [number for number in range(plan.chunks) if _archive.has_diagrams(plan, number)]
-    missing = set(range(plan.chunks)) - set(stored)
-    if plan.roi:
-        missing |= {number for number in stored if not _archive.has_roi_matrices(plan, number)}
-    count = plan.tiles * (plan.tiles + 1) // 2 * len(plan.roi_groups)
-    if not plan.subject or _archive.is_complete(plan):
-        count = 0
-    if client is None and not missing and not count:
+    stored = _archive.chunks_with_diagrams(plan)
+    chunks = sorted(set(range(plan.chunks)) - set(stored))
+    if plan.roi and not _archive.is_complete(plan, "roi_matrices"):
+        chunks = list(range(plan.chunks))
+    tiles = plan.tiles * (plan.tiles + 1) // 2 * len(plan.roi_groups)
+    if not plan.subject or _archive.is_complete(plan, "subject_matrices"):
+        tiles = 0
+    if client is None and not chunks and not tiles:
         client = False  # to look at the series again no cluster is started
-    with cluster(client, max(len(missing), count)) as used:
+    with cluster(client, max(len(chunks), tiles)) as used:
         if client is None:
             plan = replace(plan, threads=1)  # the cluster has a process for each core
 
@@ -322,10 +322,12 @@ def _compute(
 
         if verify:
             do("comparing series", _tasks.check_chunk, _chunks(plan, source, stored), len(stored))
-        do("diagrams", _tasks.compute_chunk, _chunks(plan, source, sorted(missing)), len(missing))
-        if count:
-            do("distances between subjects", _tasks.compute_tiles, _tiles(plan), count)
-            _archive.set_complete(plan)
+        do("diagrams", _tasks.compute_chunk, _chunks(plan, source, chunks), len(chunks))
+        if plan.roi:
+            _archive.set_complete(plan, "roi_matrices")
+        do("distances between subjects", _tasks.compute_tiles, _tiles(plan) if tiles else (), tiles)
+        if plan.subject:
+            _archive.set_complete(plan, "subject_matrices")
 
 
 def _chunks(plan: Plan, source: Source, numbers: Iterable[int]) -> Iterator[Task]:
