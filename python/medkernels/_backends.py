@@ -117,6 +117,22 @@ def fall_back_to_cpu(name: str, why: str) -> None:
     _warn_fallback(name, why)
 
 
+def cuda_kernels(name: str) -> ModuleType | None:
+    """The CUDA extension module, for an op whose input is on a GPU; None if the op shall use the CPU.
+
+    Raises
+    ------
+    BackendError
+        If there is no such module or no device, unless ``MEDKERNELS_CPU_FALLBACK`` is 1.
+    """
+    module = cuda_module()
+    if module is not None and module.device_count() > 0:
+        return module
+    why = "this build has no CUDA kernels" if module is None else "no CUDA device or driver was found"
+    fall_back_to_cpu(name, why)
+    return None
+
+
 def available_memory() -> int | None:
     """Bytes of memory that can still be allocated on this machine, or None where the system does not tell."""
     try:

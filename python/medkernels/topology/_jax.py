@@ -12,14 +12,11 @@ import numpy as np
 from medkernels import _backends
 from medkernels.topology._items import Items
 from medkernels.topology._rips import Diagram, Options, diagrams_of_arrays
+from medkernels.topology._rips_cuda import DeviceClouds, diagrams_of_device
 
 
 def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
     """Intervals and edges of each dimension of each item."""
-    if jax.default_backend() != "cpu":
-        _backends.fall_back_to_cpu(
-            "vietoris_rips", f"there is no kernel for JAX arrays on {jax.default_backend()!r}"
-        )
     # Inside jax.grad alone values are known: without their derivative they are plain arrays.
     plain = [jax.lax.stop_gradient(array) for array in items.arrays]
     if any(isinstance(array, jax.core.Tracer) for array in plain):
@@ -27,7 +24,7 @@ def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
             f"{options.kind} must have values: vietoris_rips cannot be traced by jax.jit or jax.vmap, as "
             "the number of bars depends on values; call it outside of them (jax.grad alone is fine)"
         )
-    found = diagrams_of_arrays([np.asarray(array) for array in plain], items.names, options)
+    found = _found(plain, items.names, options)
     return [
         [
             (_attach(options, array, jnp.asarray(intervals), jnp.asarray(edges)), jnp.asarray(edges))
@@ -35,6 +32,35 @@ def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
         ]
         for array, item in zip(items.arrays, found, strict=True)
     ]
+
+
+def _found(arrays: list[Any], names: list[str], options: Options) -> list[list[Diagram]]:
+    """Intervals and edges in NumPy, from wherever the arrays are."""
+    devices = {device for array in arrays for device in array.devices()}
+    place, module = next(iter(devices)), None
+    if place.platform in ("gpu", "cuda"):
+        module = _backends.cuda_kernels("vietoris_rips")
+    elif place.platform != "cpu":
+        _backends.fall_back_to_cpu(
+            "vietoris_rips", f"there is no kernel for JAX arrays on {place.platform!r}"
+        )
+    if module is None:
+        return diagrams_of_arrays([np.asarray(array) for array in arrays], names, options)
+    if len(devices) > 1:
+        raise ValueError(f"{options.kind} must be on one device, but are on {len(devices)}")
+    for array in arrays:
+        array.block_until_ready()
+    clouds = DeviceClouds(
+        pointers=[array.unsafe_buffer_pointer() for array in arrays],
+        shapes=[array.shape for array in arrays],
+        names=names,
+        dtype=arrays[0].dtype.name,
+        device=place.local_hardware_id,
+        stream=0,
+        to_host=lambda i: np.asarray(arrays[i]),
+        release=lambda: None,
+    )
+    return diagrams_of_device(module, clouds, options)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

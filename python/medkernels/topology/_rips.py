@@ -54,7 +54,7 @@ def check_items(items: Items, kind: str) -> None:
         first, first_name = items.arrays[0], items.names[0]
         if array.dtype != first.dtype:
             raise TypeError(f"{name} is {array.dtype}, but {first_name} is {first.dtype}: use one dtype")
-        if items.framework == "torch" and array.device != first.device:
+        if items.framework in ("torch", "cupy") and array.device != first.device:
             raise ValueError(
                 f"{name} is on {array.device}, but {first_name} is on {first.device}: use one device"
             )

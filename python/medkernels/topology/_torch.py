@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from medkernels import _backends, _interop
 from medkernels.topology._items import Items
 from medkernels.topology._rips import Diagram, Options, diagrams_of_arrays
+from medkernels.topology._rips_cuda import DeviceClouds, diagrams_of_device, joined
 
 _SCHEMA = "(Tensor[] clouds, str kind, str metric, int max_dim, float threshold) -> Tensor[]"
 
@@ -30,9 +32,13 @@ def _vietoris_rips(
 ) -> list[Tensor]:
     """Intervals [n, 2] and edges [n, 4] in turn, of every dimension of the first cloud, of the second, ..."""
     device = clouds[0].device
-    if device.type != "cpu":
-        _backends.fall_back_to_cpu("vietoris_rips", f"there is no kernel for {device.type!r} tensors")
     names = [f"{kind}[{i}]" for i in range(len(clouds))] if len(clouds) > 1 else [kind]
+    if device.type == "cuda":
+        module = _backends.cuda_kernels("vietoris_rips")
+        if module is not None:
+            return _on_device(module, clouds, names, Options(kind, metric, max_dim, threshold))
+    elif device.type != "cpu":
+        _backends.fall_back_to_cpu("vietoris_rips", f"there is no kernel for {device.type!r} tensors")
     arrays = [_interop.numpy_view(cloud.cpu(), name) for cloud, name in zip(clouds, names, strict=True)]
     found = diagrams_of_arrays(arrays, names, Options(kind, metric, max_dim, threshold))
     flat: list[Tensor] = []
@@ -40,6 +46,30 @@ def _vietoris_rips(
         for intervals, edges in item:
             flat += [torch.from_numpy(intervals).to(device), torch.from_numpy(edges).long().to(device)]
     return flat
+
+
+def _on_device(
+    module: ModuleType, clouds: Sequence[Tensor], names: Sequence[str], options: Options
+) -> list[Tensor]:
+    device, ready = clouds[0].device, [cloud.contiguous() for cloud in clouds]
+    found = diagrams_of_device(
+        module,
+        DeviceClouds(
+            pointers=[cloud.data_ptr() for cloud in ready],
+            shapes=[(cloud.shape[0], cloud.shape[1]) for cloud in ready],
+            names=names,
+            dtype=str(clouds[0].dtype).removeprefix("torch."),
+            device=device.index,
+            stream=torch.cuda.current_stream(device).cuda_stream,
+            to_host=lambda i: _interop.numpy_view(ready[i].cpu(), names[i]),
+            release=torch.cuda.empty_cache,
+        ),
+        options,
+    )
+    *arrays, counts = joined(found)
+    intervals, edges = (torch.split(torch.from_numpy(array).to(device), counts) for array in arrays)
+    # Results of an operator must not share memory.
+    return [part.clone() for pair in zip(intervals, edges, strict=True) for part in pair]
 
 
 @_vietoris_rips.register_fake

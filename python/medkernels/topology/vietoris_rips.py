@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medkernels import _backends, _interop
+from medkernels import _interop
 from medkernels.topology._items import Items, split
 from medkernels.topology._rips import Diagram, Options, check_items, check_options, diagrams_of_numpy
 
@@ -122,12 +122,9 @@ def _diagrams(items: Items, options: Options) -> list[list[Diagram]]:
 
         return _jax.diagrams(items, options)
     if items.framework == "cupy":
-        _backends.fall_back_to_cpu("vietoris_rips", "there is no kernel for CuPy arrays")
-        import cupy
+        from medkernels.topology import _cupy
 
-        arrays = [cupy.asnumpy(array) for array in items.arrays]
-        found = diagrams_of_numpy(items._replace(arrays=arrays), options)
-        return [[(cupy.asarray(i), cupy.asarray(e.astype(np.int64))) for i, e in item] for item in found]
+        return _cupy.diagrams(items, options)
     restore = _interop.restorer(items.like)
     found = diagrams_of_numpy(items, options)
     return [[(restore(i), restore(e.astype(np.int64))) for i, e in item] for item in found]
