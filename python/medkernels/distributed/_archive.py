@@ -36,11 +36,7 @@ def prepare(plan: Plan) -> None:
     import zarr
 
     _refuse_foreign(plan.path)
-    foreign = f"store {plan.path} holds something else than a cohort: use another path"
-    try:
-        group = zarr.open_group(plan.path, mode="a")
-    except ValueError as error:  # an array
-        raise ValueError(foreign) from error
+    group = zarr.open_group(plan.path, mode="a")
     root = {
         "format": FORMAT,
         "subjects": plan.subjects,
@@ -51,8 +47,6 @@ def prepare(plan: Plan) -> None:
         **plan.diagram_options,
     }
     found: Any = group.attrs.get(KEY)
-    if found is None and next(iter(group), None) is not None:
-        raise ValueError(foreign)
     if found is None:
         group.attrs[KEY] = {**root, "version": __version__}
     else:
@@ -76,12 +70,8 @@ def settings(path: str) -> dict[str, Any] | None:
     ValueError
         If this version cannot read it.
     """
-    import zarr
-
-    try:
-        found: Any = zarr.open_group(path, mode="r").attrs.get(KEY)
-    except (OSError, ValueError):  # no group, in the words of Zarr 3 and Zarr 2
-        return None
+    place = _existing(path)
+    found = None if place is None else place.attrs.get(KEY)
     if found is None:
         return None
     if found.get("format") != FORMAT:
@@ -232,15 +222,30 @@ def _compare(path: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
             )
 
 
+def _existing(path: str) -> Any:
+    """The Zarr group or array in `path`, or None."""
+    import zarr
+
+    try:
+        return zarr.open(path, mode="r")
+    except (OSError, ValueError):  # in the words of Zarr 3 and Zarr 2
+        return None
+
+
 def _refuse_foreign(path: str) -> None:
-    """Refuse a file, or a folder with other content, before Zarr writes into it."""
-    if "://" in path or not os.path.lexists(path):
-        return
-    if not os.path.isdir(path):
-        raise ValueError(f"store {path} is a file: a folder is wanted")
-    content = {name for name in os.listdir(path) if not name.endswith(".partial")}
-    if content and not content & {"zarr.json", ".zgroup"}:
+    """Refuse a file, an array, or a folder with other content, before anything is written there."""
+    found = _existing(path)
+    if found is None:
+        foreign = "://" not in path and os.path.lexists(path) and not _is_empty(path)
+    else:
+        foreign = hasattr(found, "shape") or (KEY not in found.attrs and next(iter(found), None) is not None)
+    if foreign:
         raise ValueError(f"store {path} holds something else than a cohort: use another path")
+
+
+def _is_empty(path: str) -> bool:
+    """Whether this is a folder without content, but for what a killed process left behind."""
+    return os.path.isdir(path) and all(name.endswith(".partial") for name in os.listdir(path))
 
 
 def local_path(store: Any) -> str:
