@@ -27,4 +27,16 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("copy_bandwidth", &mk::cuda::copy_bandwidth, py::arg("megabytes"), py::arg("repeats"),
         py::call_guard<py::gil_scoped_release>());
   m.def("fma_rate", &mk::cuda::fma_rate, py::arg("seconds"), py::call_guard<py::gil_scoped_release>());
+  m.def("free_memory", &mk::cuda::free_memory, py::arg("device"), py::call_guard<py::gil_scoped_release>());
+
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const mk::cuda::OutOfMemory& refused) {
+      PyErr_SetString(PyExc_MemoryError, refused.message.c_str());
+    }
+  });
+
+  py::module_ topology = m.def_submodule("topology");
+  bind_topology_cuda(topology);
 }

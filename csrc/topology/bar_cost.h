@@ -11,7 +11,12 @@ namespace mk::topology {
 enum class Ground { euclidean, maximum };
 
 // The distance of a bar from the diagonal, in units of its length.
-constexpr double to_diagonal(Ground ground) { return ground == Ground::euclidean ? std::numbers::sqrt2 / 2 : 0.5; }
+template <Ground ground>
+inline constexpr double kToDiagonal = ground == Ground::euclidean ? std::numbers::sqrt2 / 2 : 0.5;
+
+constexpr double to_diagonal(Ground ground) {
+  return ground == Ground::euclidean ? kToDiagonal<Ground::euclidean> : kToDiagonal<Ground::maximum>;
+}
 
 template <Ground ground>
 inline double bar_distance(double birth_gap, double death_gap) {

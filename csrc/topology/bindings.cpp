@@ -163,6 +163,29 @@ py::tuple wasserstein_backward(const Array<double>& a, const Array<double>& b, c
   return py::make_tuple(grad_a, grad_b);
 }
 
+template <class T>
+Array<T> copied(const std::vector<T>& values) {
+  return Array<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+py::tuple arrays_of(const mk::topology::PackedBars& bars) {
+  return py::make_tuple(copied(bars.birth), copied(bars.death), copied(bars.first), copied(bars.one_birth),
+                        copied(bars.endless), copied(bars.endless_first));
+}
+
+py::tuple pack_bars(const Array<double>& rows, const Array<int64_t>& offsets, const Array<double>& other_rows,
+                    const Array<int64_t>& other_offsets, bool symmetric, bool drop_endless) {
+  const mk::topology::Diagrams sets[2] = {{in(rows), in(offsets)}, {in(other_rows), in(other_offsets)}};
+  const size_t count = symmetric ? 1 : 2;
+  mk::topology::PackedBars packed[2];
+  double scale;
+  {
+    const py::gil_scoped_release release;
+    scale = mk::topology::pack_bars({sets, count}, drop_endless, {packed, count});
+  }
+  return py::make_tuple(scale, arrays_of(packed[0]), arrays_of(packed[count - 1]));
+}
+
 Array<double> wasserstein_matrix(const Array<double>& rows, const Array<int64_t>& offsets,
                                  const Array<double>& other_rows, const Array<int64_t>& other_offsets, bool symmetric,
                                  double order, double ground, bool drop_endless, int64_t memory) {
@@ -194,4 +217,6 @@ void bind_topology(py::module_& m) {
   m.def("wasserstein_matrix", &wasserstein_matrix, py::arg("rows"), py::arg("offsets"), py::arg("other_rows"),
         py::arg("other_offsets"), py::arg("symmetric"), py::arg("order"), py::arg("ground"), py::arg("drop_endless"),
         py::arg("memory"));
+  m.def("pack_bars", &pack_bars, py::arg("rows"), py::arg("offsets"), py::arg("other_rows"), py::arg("other_offsets"),
+        py::arg("symmetric"), py::arg("drop_endless"));
 }

@@ -1,6 +1,7 @@
 #include "topology/wasserstein_matrix.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -26,10 +27,10 @@ std::vector<Bars> prepare_all(const Diagrams& diagrams, double scale, bool drop_
   return prepared;
 }
 
-double scale_of(std::initializer_list<const Diagrams*> sets) {
+double scale_of(std::span<const Diagrams> sets) {
   std::vector<std::span<const double>> all;
-  for (const Diagrams* set : sets)
-    for (int64_t k = 0; k < set->count(); ++k) all.push_back(set->diagram(k));
+  for (const Diagrams& set : sets)
+    for (int64_t k = 0; k < set.count(); ++k) all.push_back(set.diagram(k));
   return common_scale(all);
 }
 
@@ -58,7 +59,7 @@ std::pair<int64_t, int64_t> pair_at(int64_t p) {
 
 void wasserstein_matrix(const Diagrams& diagrams, const Diagrams& others, const WassersteinOptions& options,
                         bool drop_endless, std::span<double> distances) {
-  const double scale = scale_of({&diagrams, &others});
+  const double scale = scale_of(std::array{diagrams, others});
   const std::vector<Bars> a = prepare_all(diagrams, scale, drop_endless, "diagrams");
   const std::vector<Bars> b = prepare_all(others, scale, drop_endless, "others");
   const WassersteinOptions own = for_one_thread(options);
@@ -69,7 +70,7 @@ void wasserstein_matrix(const Diagrams& diagrams, const Diagrams& others, const 
 
 void wasserstein_matrix(const Diagrams& diagrams, const WassersteinOptions& options, bool drop_endless,
                         std::span<double> distances) {
-  const double scale = scale_of({&diagrams});
+  const double scale = scale_of({&diagrams, 1});
   const std::vector<Bars> bars = prepare_all(diagrams, scale, drop_endless, "diagrams");
   const WassersteinOptions own = for_one_thread(options);
   const int64_t count = diagrams.count();
@@ -79,6 +80,27 @@ void wasserstein_matrix(const Diagrams& diagrams, const WassersteinOptions& opti
     const double distance = solver.distance(bars[i], bars[j], own) / scale;
     distances[i * count + j] = distances[j * count + i] = distance;
   });
+}
+
+double pack_bars(std::span<const Diagrams> sets, bool drop_endless, std::span<PackedBars> packed) {
+  constexpr const char* names[] = {"diagrams", "others"};
+  const double scale = scale_of(sets);
+  for (size_t s = 0; s < sets.size(); ++s) {
+    PackedBars& to = packed[s];
+    to.first.assign(1, 0);
+    to.endless_first.assign(1, 0);
+    for (const Bars& bars : prepare_all(sets[s], scale, drop_endless, names[s])) {
+      to.birth.insert(to.birth.end(), bars.birth.begin(), bars.birth.end());
+      to.death.insert(to.death.end(), bars.death.begin(), bars.death.end());
+      to.first.push_back(static_cast<int64_t>(to.birth.size()));
+      to.one_birth.push_back(bars.one_birth);
+      for (const EndlessBars& kind : bars.endless) {
+        to.endless.insert(to.endless.end(), kind.at.begin(), kind.at.end());
+        to.endless_first.push_back(static_cast<int64_t>(to.endless.size()));
+      }
+    }
+  }
+  return scale;
 }
 
 }  // namespace mk::topology

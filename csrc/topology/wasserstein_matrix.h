@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "topology/wasserstein.h"
 
@@ -27,5 +28,16 @@ void wasserstein_matrix(const Diagrams& diagrams, const Diagrams& others, const 
 // The same among diagrams of one set: symmetric, zero on the diagonal, half the work.
 void wasserstein_matrix(const Diagrams& diagrams, const WassersteinOptions& options, bool drop_endless,
                         std::span<double> distances);
+
+// Prepared diagrams end to end, as a device takes them: finite bars first[k] .. first[k + 1) of diagram k, and its
+// endless bars of each kind at endless_first[3 k + kind] .. endless_first[3 k + kind + 1).
+struct PackedBars {
+  std::vector<double> birth, death, endless;
+  std::vector<int64_t> first, endless_first;
+  std::vector<uint8_t> one_birth;
+};
+
+// Packs one set, or two whose distances are wanted; both have been multiplied by one scale.
+double pack_bars(std::span<const Diagrams> sets, bool drop_endless, std::span<PackedBars> packed);
 
 }  // namespace mk::topology

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,10 @@ SMALL = 1_000_000
 
 #: Bytes: as much as a pair may want.
 UNLIMITED = 2**62
+
+
+#: Bars [m, 2] of several diagrams end to end, and where each begins.
+Packed = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 
 
 class Options(NamedTuple):
@@ -134,13 +139,11 @@ def matrix(
     diagrams: Sequence[npt.NDArray[Any]], others: Sequence[npt.NDArray[Any]] | None, options: Options
 ) -> npt.NDArray[np.float64]:
     """Distances of all pairs, or of each diagram from each of the others."""
-    first = _end_to_end(diagrams)
-    second = first if others is None else _end_to_end(others)
+    first = end_to_end(diagrams)
+    second = first if others is None else end_to_end(others)
     rows, columns = len(first[1]) - 1, len(second[1]) - 1
     if rows * columns > SMALL:
-        _checks.check_memory(
-            f"the matrix of {rows} x {columns} distances", 8 * rows * columns, _backends.available_memory()
-        )
+        check_result(rows, columns, _backends.available_memory())
     largest = int(np.diff(first[1]).max(initial=0)) * int(np.diff(second[1]).max(initial=0))
     distances: npt.NDArray[np.float64] = _core.topology.wasserstein_matrix(
         *first, *second, others is None, *options, memory_for(largest)
@@ -148,10 +151,46 @@ def matrix(
     return distances
 
 
-def _end_to_end(diagrams: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """All bars in one array, and where each diagram begins."""
+def check_result(rows: int, columns: int, available: int | None) -> None:
+    """Refuse a matrix that does not fit in the `available` bytes."""
+    _checks.check_memory(f"the matrix of {rows} x {columns} distances", 8 * rows * columns, available)
+
+
+def end_to_end(diagrams: Sequence[npt.NDArray[Any]]) -> Packed:
+    """All bars of NumPy diagrams as one array, and where each diagram begins."""
     rows = np.concatenate(diagrams, dtype=np.float64) if diagrams else np.empty((0, 2))
-    return rows, np.concatenate([[0], np.cumsum([len(d) for d in diagrams])]).astype(np.int64)
+    return rows, starts(diagrams)
+
+
+def starts(diagrams: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """Where each diagram begins when they stand end to end, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum([len(d) for d in diagrams])]).astype(np.int64)
+
+
+def matrix_on_device(
+    module: ModuleType, sets: Sequence[Packed], options: Options, distances: int, device: int, stream: int
+) -> None:
+    """Write distances of order 1 among one set, or between two, to an address on a CUDA device.
+
+    Diagrams are small beside the work that their pairs make: they are checked and sorted on the host.
+    """
+    symmetric = len(sets) == 1
+    scale, *packed = _core.topology.pack_bars(*sets[0], *sets[-1], symmetric, options.drop)
+    module.topology.wasserstein_matrix(scale, *packed, symmetric, options.ground, distances, device, stream)
+
+
+def device_module(options: Options) -> ModuleType | None:
+    """The CUDA extension module if it has a kernel for this distance, or None where the CPU is allowed.
+
+    Raises
+    ------
+    BackendError
+        If it has not, unless ``MEDKERNELS_CPU_FALLBACK`` is 1.
+    """
+    if options.order == 1:
+        return _backends.cuda_kernels("wasserstein_matrix")
+    _backends.fall_back_to_cpu("wasserstein_matrix", "on a GPU there is a kernel for order=1 only")
+    return None
 
 
 def matching_of(

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from medkernels import _backends, _interop
-from medkernels.topology._wasserstein import Options, differentiate, match
+from medkernels.topology._wasserstein import (
+    Options,
+    device_module,
+    differentiate,
+    match,
+    matrix_on_device,
+    starts,
+)
 from medkernels.topology._wasserstein import matrix as matrix_of_arrays
 
 
@@ -111,9 +118,19 @@ def _matrix(
     drop: bool,
 ) -> Tensor:
     """All distances, float64; among the diagrams themselves if `symmetric`."""
-    sets = [[_host(x, "diagrams") for x in diagrams], [_host(x, "others") for x in others]]
-    found = matrix_of_arrays(sets[0], None if symmetric else sets[1], Options(order, ground, drop))
-    return torch.from_numpy(found).to([*diagrams, *others][0].device)
+    options, like = Options(order, ground, drop), [*diagrams, *others][0]
+    device, sets = like.device, [diagrams] if symmetric else [diagrams, others]
+    if device.type == "cuda" and (module := device_module(options)) is not None:
+        found = like.new_empty((len(sets[0]), len(sets[-1])), dtype=torch.float64)
+        bars = [torch.cat([like.new_empty((0, 2)), *items]).double().cpu() for items in sets]
+        packed = [(rows.numpy(), starts(items)) for rows, items in zip(bars, sets, strict=True)]
+        stream = torch.cuda.current_stream(device).cuda_stream
+        matrix_on_device(module, packed, options, found.data_ptr(), device.index, stream)
+        return found
+    if device.type not in ("cpu", "cuda"):
+        _backends.fall_back_to_cpu("wasserstein_matrix", f"there is no kernel for {device.type!r} tensors")
+    arrays = [[_interop.numpy_view(x.cpu(), "diagrams") for x in items] for items in sets]
+    return torch.from_numpy(matrix_of_arrays(arrays[0], None if symmetric else arrays[1], options)).to(device)
 
 
 @_matrix.register_fake

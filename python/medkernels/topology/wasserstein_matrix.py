@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from medkernels import _backends, _interop
-from medkernels.topology._wasserstein import Options, as_diagram, check_options, matrix
+import numpy as np
+
+from medkernels import _interop
+from medkernels.topology._wasserstein import (
+    Options,
+    as_diagram,
+    check_options,
+    device_module,
+    matrix,
+    matrix_on_device,
+    starts,
+)
 
 
 def wasserstein_matrix(
@@ -32,15 +42,19 @@ def wasserstein_matrix(
 
     Raises
     ------
-    ValueError, TypeError, medkernels.BackendError
+    ValueError, TypeError
         As for :func:`medkernels.topology.wasserstein`; also for a single diagram.
+    medkernels.BackendError
+        On a GPU for `order` other than 1, or without CUDA kernels or a device, unless
+        ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
     Each diagram is checked and sorted once, then threads go over the pairs; costs of a pair as for
     :func:`medkernels.topology.wasserstein`. Memory is that of the result, of a float64 copy of the diagrams,
-    and of one pair a thread. Results do not depend on the number of threads. There is no gradient: for that,
-    add up distances of :func:`medkernels.topology.wasserstein`.
+    and of one pair a thread. Results do not depend on the number of threads. On CUDA devices a block of
+    threads takes a pair. There is no gradient: for that, add up distances of
+    :func:`medkernels.topology.wasserstein`.
 
     Examples
     --------
@@ -94,8 +108,22 @@ def _listed(value: Any, name: str) -> list[Any]:
 
 
 def _cupy_matrix(diagrams: list[Any], others: list[Any] | None, options: Options) -> Any:
-    _backends.fall_back_to_cpu("wasserstein_matrix", "there is no kernel for CuPy arrays")
     import cupy
 
-    on_host = [None if each is None else [cupy.asnumpy(d) for d in each] for each in (diagrams, others)]
-    return cupy.asarray(matrix(on_host[0] or [], on_host[1], options))
+    device, *rest = [x.device for x in [*diagrams, *(others or [])] if isinstance(x, cupy.ndarray)]
+    if any(each != device for each in rest):
+        raise ValueError("diagrams are on several devices: use one")
+    sets = [diagrams] if others is None else [diagrams, others]
+    module = device_module(options)
+    if module is None:
+        arrays = [[cupy.asnumpy(d) for d in items] for items in sets]
+        return cupy.asarray(matrix(arrays[0], None if others is None else arrays[1], options))
+    with device:
+        found = cupy.empty((len(sets[0]), len(sets[-1])))
+        on_device = [[cupy.asarray(d, dtype=cupy.float64) for d in items] for items in sets]
+        packed = [
+            (cupy.asnumpy(cupy.concatenate(x)) if x else np.empty((0, 2)), starts(x)) for x in on_device
+        ]
+        stream = cupy.cuda.get_current_stream().ptr
+        matrix_on_device(module, packed, options, found.data.ptr, device.id, stream)
+    return found
