@@ -5,7 +5,8 @@ each starts with a fresh heap and no thread pools. The child makes the inputs, r
 libraries and pools are ready, resets the kernel's high-water mark of resident memory, runs the case once, and
 reports the mark minus the resident memory before. That counts outputs and everything held on the way,
 whichever allocator it came from, to within the 0.3 MB or so by which the kernel's counters may lag. On a GPU
-it is the peak of torch's allocator, which all providers draw from.
+it is the peak of torch's allocator, which all providers draw from. A provider that spreads its work over
+processes does it in one here, and holds what that one does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from medkernels.benchmarks.runner.cases import BOTH, Case, Inputs, Provider, ite
 from medkernels import set_num_threads
 
 BLOCK_BYTES = 16 << 10
+ONE_PROCESS = "MEDKERNELS_BENCH_ONE_PROCESS"  # set in the helper: what other processes hold is not seen
 Request = tuple[Case, Provider, str]
 
 
@@ -46,7 +48,7 @@ def peak_memory(
         capture_output=True,
         text=True,
         # Larger blocks come from the system and go back to it: the tiny case leaves nothing to be used again.
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES)},
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES), ONE_PROCESS: "1"},
     )
     if done.returncode != 0:
         raise RuntimeError(f"measuring the memory of {op} failed: {done.stderr.strip()[-300:]}")
@@ -126,7 +128,9 @@ def _in_child(op: str, sizes: str, threads: int, names: Sequence[str]) -> int | 
 
 
 if __name__ == "__main__":
-    for provider in load_op(sys.argv[1]).PROVIDERS:  # loaded once, so that the children need not
+    # Loaded once, so that the children need not; torch loads this at the first call of an operator.
+    importlib.import_module("torch._dynamo")
+    for provider in load_op(sys.argv[1]).PROVIDERS:
         if provider.library and importlib.util.find_spec(provider.library):
             importlib.import_module(provider.library)
     asked = json.load(sys.stdin)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from medkernels.benchmarks.runner.memory import ONE_PROCESS
 
 from medkernels import get_num_threads
 
@@ -50,9 +52,10 @@ def in_processes(function: Callable[[Any], Any], items: Sequence[Any]) -> list[A
     """`function` of each item, with as many processes as there are threads to use.
 
     For libraries that hold the interpreter's lock while they compute. The processes stay for the next call.
+    Where memory is measured there is only this one.
     """
     workers = min(get_num_threads(), len(items))
-    if workers == 1:
+    if workers == 1 or ONE_PROCESS in os.environ:
         return [function(item) for item in items]
     # Comes with scikit-learn, which these libraries need. `joblib.Parallel` would look for answers only every
     # hundredth of a second.

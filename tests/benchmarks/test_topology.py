@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 gudhi = pytest.importorskip("gudhi")
 
 from medkernels.benchmarks import list_ops, load_op, persistence_chain, vietoris_rips  # noqa: E402
-from medkernels.benchmarks.runner import cases, compare, page, run, tables, topology  # noqa: E402
+from medkernels.benchmarks.runner import cases, compare, memory, page, run, tables, topology  # noqa: E402
 
 import medkernels  # noqa: E402
 from medkernels import cli, render  # noqa: E402
@@ -115,6 +115,8 @@ def test_items_are_spread_over_processes_and_threads(monkeypatch: pytest.MonkeyP
     workers = set(topology.in_processes(_process, range(16)))
     assert os.getpid() not in workers
     assert topology.in_processes(_process, [0]) == [os.getpid()]
+    monkeypatch.setenv(memory.ONE_PROCESS, "1")
+    assert set(topology.in_processes(_process, range(16))) == {os.getpid()}
 
 
 def _process(item: int) -> int:
