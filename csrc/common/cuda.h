@@ -30,10 +30,11 @@ class Buffer {
   void* data_ = nullptr;
 };
 
-// Divides one buffer into arrays. Without a buffer it counts the bytes that they need.
+// Divides one piece of memory into arrays. Without memory it counts the bytes that they need.
 class Arena {
  public:
-  explicit Arena(const Buffer* buffer = nullptr) : base_(buffer ? buffer->as<char>() : nullptr) {}
+  explicit Arena(const Buffer* buffer = nullptr) : Arena(buffer ? buffer->as<void>() : nullptr) {}
+  explicit Arena(void* memory) : base_(static_cast<char*>(memory)) {}
 
   template <class T>
   T* take(int64_t count) {

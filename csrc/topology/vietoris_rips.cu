@@ -23,7 +23,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kMostBlocks = 1 << 16;
 constexpr int64_t kPairsAtOnce = int64_t{1} << 26;  // bounds memory, of the host too, and still fills the device
-constexpr double kMemoryShare = 0.9;                // of what is free; the rest is for the runtime
+constexpr double kMemoryShare = 0.9;                // of what can be allocated: not all may be in one piece
 constexpr size_t kSharedScratch = 46 << 10;         // bytes; with the static part what every device has
 
 // Blocks for loops over `count` elements, each of which a group of threads works on.
@@ -235,8 +235,17 @@ std::vector<int64_t> offsets(const std::vector<uint32_t>& counts) {
   return first;
 }
 
+// Memory for the arrays that `layout` takes from an arena.
+template <class Layout>
+Arena allocate(const RipsRequest& request, const Layout& layout) {
+  Arena sizes;
+  layout(sizes);
+  return Arena(request.allocate(sizes.bytes()));
+}
+
 template <class T>
-void take_core(const Batch& batch, const Work<T>& work, cudaStream_t stream, RipsParts<T>& parts) {
+void take_core(const RipsRequest& request, const Batch& batch, const Work<T>& work, cudaStream_t stream,
+               RipsParts<T>& parts) {
   const int count = batch.count();
   parts.first = offsets(download<uint32_t>(work.found, count, stream));
   const int64_t total = parts.first.back();
@@ -245,10 +254,7 @@ void take_core(const Batch& batch, const Work<T>& work, cudaStream_t stream, Rip
     return std::tuple(arena.take<int64_t>(count + 1), arena.take<int4>(total), arena.take<uint2>(total),
                       arena.take<T>(total));
   };
-  Arena sizes;
-  layout(sizes);
-  const Buffer buffer(sizes.bytes());
-  Arena arena(&buffer);
+  Arena arena = allocate(request, layout);
   const auto [first, ends, ranks, lengths] = layout(arena);
   upload(first, parts.first, stream);
   gather_core<T><<<blocks_for(total), kThreads, 0, stream>>>(work.items, count, first, total, work.listed, work.edges,
@@ -260,7 +266,8 @@ void take_core(const Batch& batch, const Work<T>& work, cudaStream_t stream, Rip
 }
 
 template <class T>
-void take_sorted(const Batch& batch, const Work<T>& work, cudaStream_t stream, RipsParts<T>& parts) {
+void take_sorted(const RipsRequest& request, const Batch& batch, const Work<T>& work, cudaStream_t stream,
+                 RipsParts<T>& parts) {
   const int count = batch.count();
   parts.first = offsets(download<uint32_t>(work.kept, count, stream));
   parts.open_first = offsets(download<uint32_t>(work.found, count, stream));
@@ -270,10 +277,7 @@ void take_sorted(const Batch& batch, const Work<T>& work, cudaStream_t stream, R
     return std::tuple(arena.take<int64_t>(count + 1), arena.take<int64_t>(count + 1), arena.take<int2>(total),
                       arena.take<T>(total), arena.take<uint32_t>(open));
   };
-  Arena sizes;
-  layout(sizes);
-  const Buffer buffer(sizes.bytes());
-  Arena arena(&buffer);
+  Arena arena = allocate(request, layout);
   const auto [first, open_first, ends, lengths, ranks] = layout(arena);
   upload(first, parts.first, stream);
   upload(open_first, parts.open_first, stream);
@@ -290,7 +294,7 @@ void take_sorted(const Batch& batch, const Work<T>& work, cudaStream_t stream, R
 // As many of the first clouds as can be worked on at once, at least one.
 template <class T>
 Batch first_batch(const RipsRequest& request) {
-  const int64_t memory = static_cast<int64_t>(kMemoryShare * static_cast<double>(free_memory(request.device)));
+  const int64_t memory = static_cast<int64_t>(kMemoryShare * static_cast<double>(request.memory));
   Batch batch;
   int64_t needed = 0;
   for (const DeviceCloud& cloud : request.clouds) {
@@ -326,11 +330,9 @@ RipsParts<T> vietoris_rips(const RipsRequest& request) {
   const int count = batch.count();
 
   const size_t sorting = batch.pairs > 0 ? bytes_to_sort<T>(batch.pairs, count) : 0;
-  Arena sizes;
-  Work<T>(sizes, batch, sorting);
-  const Buffer buffer(sizes.bytes());
-  Arena arena(&buffer);
-  Work<T> work(arena, batch, sorting);
+  const auto layout = [&](Arena& arena) { return Work<T>(arena, batch, sorting); };
+  Arena arena = allocate(request, layout);
+  Work<T> work = layout(arena);
 
   parts.bad = measure(batch, work, request, stream);
   if (parts.bad >= 0) return parts;
@@ -343,9 +345,9 @@ RipsParts<T> vietoris_rips(const RipsRequest& request) {
   rank(batch, work, stream);
   list_edges(batch, work, request.max_dim > 1, stream);
   if (request.max_dim == 1)
-    take_sorted(batch, work, stream, parts);
+    take_sorted(request, batch, work, stream, parts);
   else
-    take_core(batch, work, stream, parts);
+    take_core(request, batch, work, stream, parts);
   return parts;
 }
 

@@ -1,7 +1,9 @@
 // Vietoris-Rips filtrations on a CUDA device: all of persistent homology but the last reduction of few columns.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -23,6 +25,8 @@ struct RipsRequest {
   double threshold, largest;  // largest: greatest size of a coordinate
   int device;
   void* stream;
+  int64_t memory;                         // bytes that can be allocated
+  std::function<void*(size_t)> allocate;  // device memory for the time of the call, aligned for any type
 };
 
 // More points make more pairs than 32-bit ranks tell apart.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cupy
 import numpy as np
 
@@ -9,6 +11,11 @@ from medkernels import _backends
 from medkernels.topology._items import Items
 from medkernels.topology._rips import Diagram, Options, diagrams_of_numpy
 from medkernels.topology._rips_cuda import DeviceClouds, diagrams_of_device, joined
+
+
+def _allocate(count: int) -> tuple[int, Any]:
+    memory = cupy.cuda.alloc(count)
+    return memory.ptr, memory
 
 
 def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
@@ -30,7 +37,8 @@ def diagrams(items: Items, options: Options) -> list[list[Diagram]]:
                     device=ready[0].device.id,
                     stream=cupy.cuda.get_current_stream().ptr,
                     to_host=lambda i: cupy.asnumpy(ready[i]),
-                    release=cupy.get_default_memory_pool().free_all_blocks,
+                    free=ready[0].device.mem_info[0] + cupy.get_default_memory_pool().free_bytes(),
+                    allocate=_allocate,
                 ),
                 options,
             )

@@ -48,6 +48,13 @@ def _found(arrays: list[Any], names: list[str], options: Options) -> list[list[D
         return diagrams_of_arrays([np.asarray(array) for array in arrays], names, options)
     if len(devices) > 1:
         raise ValueError(f"{options.kind} must be on one device, but are on {len(devices)}")
+    device = place.local_hardware_id
+    stats = place.memory_stats()  # None for some of its allocators
+
+    def allocate(count: int) -> tuple[int, Any]:
+        memory = jnp.empty(count, jnp.uint8, device=place).block_until_ready()
+        return memory.unsafe_buffer_pointer(), memory
+
     for array in arrays:
         array.block_until_ready()
     clouds = DeviceClouds(
@@ -55,10 +62,11 @@ def _found(arrays: list[Any], names: list[str], options: Options) -> list[list[D
         shapes=[array.shape for array in arrays],
         names=names,
         dtype=arrays[0].dtype.name,
-        device=place.local_hardware_id,
+        device=device,
         stream=0,
         to_host=lambda i: np.asarray(arrays[i]),
-        release=lambda: None,
+        free=stats["bytes_limit"] - stats["bytes_in_use"] if stats else module.free_memory(device),
+        allocate=allocate,
     )
     return diagrams_of_device(module, clouds, options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -26,8 +27,11 @@ class DeviceClouds:
         Number of the device, and handle of the stream that the arrays are ready on.
     to_host
         Copies the array with a number to the host.
-    release
-        Returns memory that the framework holds but does not use to the device.
+    free
+        Bytes of device memory that the framework can allocate.
+    allocate
+        Allocates bytes of device memory for work on the stream: their address, and the object that holds
+        them.
     """
 
     pointers: Sequence[int]
@@ -37,7 +41,8 @@ class DeviceClouds:
     device: int
     stream: int
     to_host: Callable[[int], npt.NDArray[Any]]
-    release: Callable[[], None]
+    free: int
+    allocate: Callable[[int], tuple[int, Any]]
 
 
 def diagrams_of_device(module: ModuleType, clouds: DeviceClouds, options: Options) -> list[list[Diagram]]:
@@ -52,8 +57,16 @@ def diagrams_of_device(module: ModuleType, clouds: DeviceClouds, options: Option
     found: list[list[Diagram]] = []
     while len(found) < len(described):
         rest = described[len(found) :]
+        held: list[Any] = []
         done, bad, first, edges, lengths, ranks, open_first, open_ranks = module.topology.vietoris_rips(
-            rest, clouds.dtype == "float64", *options, LARGEST[clouds.dtype], clouds.device, clouds.stream
+            rest,
+            clouds.dtype == "float64",
+            *options,
+            LARGEST[clouds.dtype],
+            clouds.device,
+            clouds.stream,
+            clouds.free,
+            partial(_allocate, clouds, held),
         )
         if bad >= 0:
             place = len(found) + bad
@@ -68,17 +81,22 @@ def diagrams_of_device(module: ModuleType, clouds: DeviceClouds, options: Option
     return found
 
 
+def _allocate(clouds: DeviceClouds, held: list[Any], count: int) -> int:
+    """The address of `count` bytes that last as long as `held`."""
+    pointer, holder = clouds.allocate(count)
+    held.append(holder)
+    return pointer
+
+
 def _check_sizes(module: ModuleType, clouds: DeviceClouds, options: Options) -> None:
     """Refuse clouds that do not fit in memory, before anything is allocated."""
     width = np.dtype(clouds.dtype).itemsize
-    needed = [module.topology.rips_memory(rows, width == 8) for rows, _ in clouds.shapes]
-    if sum(needed) > module.free_memory(clouds.device):
-        clouds.release()
-    free, host = module.free_memory(clouds.device), _backends.available_memory()
-    for (rows, _), name, bytes_of_cloud in zip(clouds.shapes, clouds.names, needed, strict=True):
+    host = _backends.available_memory()
+    for (rows, _), name in zip(clouds.shapes, clouds.names, strict=True):
         if rows > module.topology.most_points:
             raise ValueError(f"{name} holds {rows} points, more than {module.topology.most_points}, on a GPU")
-        _checks.check_memory(f"{name} with {rows} points on the GPU", bytes_of_cloud, free)
+        needed = module.topology.rips_memory(rows, width == 8)
+        _checks.check_memory(f"{name} with {rows} points on the GPU", needed, clouds.free)
         if options.max_dim == 1:  # all edges come to the host
             pairs = rows * (rows - 1) // 2
             _checks.check_memory(f"{name} with {rows} points", pairs * (width + BYTES_OF_A_PAIR), host)

@@ -52,6 +52,12 @@ def _on_device(
     module: ModuleType, clouds: Sequence[Tensor], names: Sequence[str], options: Options
 ) -> list[Tensor]:
     device, ready = clouds[0].device, [cloud.contiguous() for cloud in clouds]
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+    def allocate(count: int) -> tuple[int, Tensor]:
+        memory = torch.empty(count, dtype=torch.uint8, device=device)
+        return memory.data_ptr(), memory
+
     found = diagrams_of_device(
         module,
         DeviceClouds(
@@ -62,7 +68,8 @@ def _on_device(
             device=device.index,
             stream=torch.cuda.current_stream(device).cuda_stream,
             to_host=lambda i: _interop.numpy_view(ready[i].cpu(), names[i]),
-            release=torch.cuda.empty_cache,
+            free=torch.cuda.mem_get_info(device)[0] + cached,
+            allocate=allocate,
         ),
         options,
     )
