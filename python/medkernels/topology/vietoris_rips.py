@@ -65,13 +65,18 @@ def vietoris_rips(
         For dtypes other than float32 and float64, arrays of several kinds, or, inside ``jax.jit`` and
         ``jax.vmap``, because the number of bars depends on values.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU without CUDA kernels or device for them, unless ``MEDKERNELS_CPU_FALLBACK=1``
+        allows a copy through the CPU.
 
     Notes
     -----
     The time of dimension 0 is O(P^2 log P). That of dimension k > 0 depends on the cloud and grows with the
     number of its simplices of dimension k + 1, at most O(P^(k + 2)). Memory is O(P^2) and what the reduction
     keeps. Results do not depend on the number of threads, which spread over the clouds of a batch.
+
+    For arrays on a CUDA device, distances, their order and the edges that matter are found there, for all
+    clouds of a batch at once, and the CPU reduces what is left; a cloud can have up to 65536 points. The
+    result is that of the CPU bit for bit.
 
     Each birth and death is the length of one edge, so its derivative goes to the two points of that edge (to
     equal parts to the two entries of a distance matrix). Births of components, deaths that never come, and
