@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,25 +31,23 @@ CHECKED = 4  # subjects whose diagrams and distances the peers compute too
 CHAIN = Chain(max_dim=1, zscore=True)
 
 
-def compare(
-    cohort: Cohort, matrices: Floats, seed: int, work: Path, *, progress: bool = True
-) -> dict[str, float]:
-    """Held-out accuracy of the CNN on PR matrices in H0 and H1 and on Pearson matrices, as published trained.
+def compare(cohort: Cohort, matrices: Floats, seed: int, work: Path, **options: Any) -> dict[str, float]:
+    """Held-out accuracy of the CNN on PR matrices in H0 and H1 and on Pearson matrices.
 
     Parameters
     ----------
     cohort, matrices : the stand-in and its PR matrices [N,2,n,n].
     seed : of split and weights.
     work : folder for checkpoints.
-    progress : show bars.
+    **options : of `FitOptions`; the published training where nothing else is given.
     """
-    options = FitOptions(**TRAINING, seed=seed, tensorboard=False, progress=progress)
+    settings = FitOptions(**(TRAINING | {"seed": seed, "tensorboard": False} | options))
     sources = {"h0": matrices[:, 0], "h1": matrices[:, 1], "pearson": pearson_matrices(cohort.series)}
     found = {}
     for name, table in sources.items():
         with one_thread():
             splits = run_splits(
-                table, cohort.labels, ["cnn"], 1, HELD_OUT, work / name, options, init_seed=seed
+                table, cohort.labels, ["cnn"], 1, HELD_OUT, work / name, settings, init_seed=seed
             )
         found[name] = accuracies(splits, cohort.labels)["cnn"]["mean"]
     return found
