@@ -2,7 +2,7 @@
 
 Every peer is set up as its specialists would have it on this work: GUDHI's and giotto-ph's edge collapse only
 where it pays (from dimension 2), coefficients in Z/2, and the clouds of a batch side by side on all threads.
-The peers that hold Python's lock get processes for that.
+The peers that hold Python's lock get processes for that. All peers work on the CPU, also where ours does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from functools import partial
 
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import (
     BEST,
     FORWARD,
@@ -30,7 +31,6 @@ from medkernels import get_num_threads
 TITLE = "Persistence diagrams of Vietoris-Rips filtrations, Z/2, float32"
 UNITS = "pairs of points"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 SERIES_H2, SERIES_H1 = "34 series, 184 points, H0-H2", "34 series, 184 points, H0-H1"
 TORUS_H1, TORUS_H2 = "torus, 2000 points, H0-H1", "torus, 400 points, H0-H2"
@@ -73,7 +73,7 @@ def _series(
     excluded: dict[str, str] | None = None,
 ) -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        return {"points": fmri_clouds(count, points, seed), "max_dim": max_dim}
+        return _placed(fmri_clouds(count, points, seed), max_dim, device)
 
     return Case(name, inputs, _work, curve, at, at if curve == "threads" else None, excluded or {})
 
@@ -82,9 +82,15 @@ def _torus(
     name: str, points: int, max_dim: int, *, curve: str = "", excluded: dict[str, str] | None = None
 ) -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        return {"points": torus_clouds(1, points, seed), "max_dim": max_dim}
+        return _placed(torus_clouds(1, points, seed), max_dim, device)
 
     return Case(name, inputs, _work, curve, points, excluded=excluded or {})
+
+
+def _placed(clouds: np.ndarray, max_dim: int, device: str) -> Inputs:
+    """Clouds where ours works, and "host" where the peers do."""
+    points = clouds if device == "cpu" else torch.from_numpy(clouds).to(device)
+    return {"points": points, "host": clouds, "max_dim": max_dim}
 
 
 def _thread_counts() -> list[int]:
@@ -94,7 +100,7 @@ def _thread_counts() -> list[int]:
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """Pairs only: how few operations the reduction of the boundary matrix can do with is not known."""
-    count, points, _ = inputs["points"].shape
+    count, points, _ = inputs["host"].shape
     return Work(count * points * (points - 1) // 2)
 
 
@@ -105,7 +111,7 @@ def _ours(inputs: Inputs, backward: bool) -> Outputs:
 def _giotto(inputs: Inputs, backward: bool) -> Outputs:
     from gph import ripser_parallel
 
-    clouds, top = inputs["points"], inputs["max_dim"]
+    clouds, top = inputs["host"], inputs["max_dim"]
     diagrams = partial(ripser_parallel, maxdim=top, collapse_edges=top >= COLLAPSE_FROM)
     if len(clouds) == 1:
         return {"result": [diagrams(clouds[0], n_threads=get_num_threads())["dgms"]]}
@@ -115,7 +121,7 @@ def _giotto(inputs: Inputs, backward: bool) -> Outputs:
 def _ripser(inputs: Inputs, backward: bool) -> Outputs:
     from ripser import ripser
 
-    found = in_processes(partial(ripser, maxdim=inputs["max_dim"]), inputs["points"])
+    found = in_processes(partial(ripser, maxdim=inputs["max_dim"]), inputs["host"])
     return {"result": [item["dgms"] for item in found]}
 
 
@@ -125,13 +131,13 @@ def _gudhi(inputs: Inputs, backward: bool) -> Outputs:
     # By itself it collapses edges from dimension 2, and takes its port of Ripser rather than a simplex tree.
     # Its own `n_jobs` would look for answers only every hundredth of a second.
     rips = RipsPersistence(list(range(inputs["max_dim"] + 1)), homology_coeff_field=2).fit([])
-    return {"result": in_threads(lambda cloud: rips.transform([cloud])[0], inputs["points"])}
+    return {"result": in_threads(lambda cloud: rips.transform([cloud])[0], inputs["host"])}
 
 
 def _oineus(inputs: Inputs, backward: bool) -> Outputs:
     import oineus
 
-    clouds, top = inputs["points"], inputs["max_dim"]
+    clouds, top = inputs["host"], inputs["max_dim"]
     options = oineus.ReductionParams()
     options.n_threads = get_num_threads() if len(clouds) == 1 else 1
 
@@ -148,7 +154,7 @@ def _one(inputs: Inputs, backward: bool) -> int:
 
 
 def _all_threads(inputs: Inputs, backward: bool) -> int:
-    return min(get_num_threads(), len(inputs["points"]))
+    return min(get_num_threads(), len(inputs["host"]))
 
 
 _peer = partial(Provider, largest=TOLERANCE, compare=compare_diagrams)

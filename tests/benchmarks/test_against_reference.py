@@ -10,20 +10,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from medkernels.benchmarks import gpu  # noqa: E402
 from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E402
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
 from medkernels import benchmarks, render  # noqa: E402
 from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
 
+FEW = 20  # points, whose simplices the reference can list
 # Not by what torch says: where there is a GPU that it cannot use, this is to fail and not to be skipped.
 NO_GPU = pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no NVIDIA GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
-@pytest.mark.parametrize("op", sorted(render.__all__))
-@pytest.mark.parametrize("device", DEVICES)
-def test_agrees_with_reference(op: str, device: str) -> None:
+def check_pictures(op: str, device: str) -> None:
     module = benchmarks.load_op(op)
     reference = getattr(importlib.import_module(f"tests.reference.{op}"), op)
 
@@ -44,14 +44,28 @@ def test_agrees_with_reference(op: str, device: str) -> None:
             assert gap < 1e-3, (case.name, name)
 
 
-def test_diagrams_agree_with_reference() -> None:
-    module = benchmarks.load_op("vietoris_rips")
+def check_diagrams(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
     for case in module.cases("small"):
-        inputs = case.inputs("cpu", 1)
-        clouds, top = inputs["points"][:, :24].astype(np.float64), inputs["max_dim"]
-        ours = module.PROVIDERS[0].run({"points": clouds[:2], "max_dim": top}, False)
-        expected = {"result": [vietoris_rips(pairwise(cloud), top) for cloud in clouds[:2]]}
-        assert compare_diagrams(ours, expected)["largest"] < 1e-12, case.name
+        inputs = case.inputs(device, 1)
+        few = {**inputs, "points": inputs["points"][:2, :FEW]}
+        clouds = inputs["host"][:2, :FEW].astype(np.float64)
+        expected = {"result": [vietoris_rips(pairwise(cloud), inputs["max_dim"]) for cloud in clouds]}
+        found = compare_diagrams(module.PROVIDERS[0].run(few, False), expected)
+        assert found["largest"] <= module.TOLERANCE, case.name
+
+
+CHECKS = {**dict.fromkeys(render.__all__, check_pictures), "vietoris_rips": check_diagrams}
+
+
+@pytest.mark.parametrize("op", sorted(CHECKS))
+@pytest.mark.parametrize("device", DEVICES)
+def test_agrees_with_reference(op: str, device: str) -> None:
+    CHECKS[op](op, device)
+
+
+def test_every_op_for_gpus_has_its_check() -> None:
+    assert set(gpu.gpu_ops()) <= set(CHECKS)
 
 
 @pytest.mark.parametrize("device", DEVICES)

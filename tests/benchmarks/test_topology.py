@@ -209,5 +209,5 @@ def test_growth_without_peers_and_the_page(tmp_path: Path, capsys: pytest.Captur
 
 def test_an_op_for_one_device_is_refused_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(ValueError, match="vietoris_rips runs on cpu, got cuda"):
-        run.run_benchmarks(["vietoris_rips"], device="cuda")
+    with pytest.raises(ValueError, match="persistence_chain runs on cpu, got cuda"):
+        run.run_benchmarks(["persistence_chain"], device="cuda")
