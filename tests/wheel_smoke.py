@@ -138,9 +138,57 @@ def match(array: Callable[[Any], Any]) -> Any:
     return distances
 
 
+def mask(array: Callable[[Any], Any]) -> Any:
+    """A ring, and a speck in its corner."""
+    return (
+        array([[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]) > 0.5
+    )
+
+
+def label(array: Callable[[Any], Any]) -> Any:
+    """The ring and the speck touch at a corner."""
+    import medkernels as mk
+
+    labels, count, measures = mk.regions.label(mask(array), connectivity=4, return_measures=True)
+    assert count == 2
+    assert plain(measures.area).tolist() == [8, 1]
+    return labels
+
+
+def area_open(array: Callable[[Any], Any]) -> Any:
+    """The ring without the speck."""
+    import medkernels as mk
+
+    opened = mk.regions.area_open(mask(array), 2, connectivity=4)
+    assert int(plain(opened).sum()) == 8
+    return opened
+
+
+def fill_holes(array: Callable[[Any], Any]) -> Any:
+    """The ring as a square, and the speck."""
+    import medkernels as mk
+
+    filled = mk.regions.fill_holes(mask(array))
+    assert int(plain(filled).sum()) == 10
+    return filled
+
+
+def max_tree(array: Callable[[Any], Any]) -> Any:
+    """A peak on a slope."""
+    import medkernels as mk
+
+    tree = mk.regions.max_tree(array([[0.0, 1.0, 3.0, 2.0]]))
+    assert plain(tree.area).tolist() == [[4, 3, 1, 2]]
+    return tree.parent
+
+
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
     ("features", "match"): match,
+    ("regions", "area_open"): area_open,
+    ("regions", "fill_holes"): fill_holes,
+    ("regions", "label"): label,
+    ("regions", "max_tree"): max_tree,
     ("render", "ellipses"): ellipses,
     ("render", "ellipsoids"): ellipsoids,
     ("topology", "betti_curve"): betti_curve,
@@ -152,7 +200,11 @@ CALLS = {
     ("topology", "wasserstein_matrix"): wasserstein_matrix,
 }
 #: Ops without gradients.
-CONSTANT = {("features", "match"), ("topology", "betti_curve"), ("topology", "wasserstein_matrix")}
+CONSTANT = {op for op in CALLS if op[0] == "regions"} | {
+    ("features", "match"),
+    ("topology", "betti_curve"),
+    ("topology", "wasserstein_matrix"),
+}
 
 
 def plain(array: Any) -> Any:

@@ -2,6 +2,8 @@
 
 ``medkernels.features``
     Matching of descriptors of local image features.
+``medkernels.regions``
+    Regions of pictures and volumes: connected components, component trees, stable regions, highlights.
 ``medkernels.render``
     Differentiable soft ellipses and ellipsoids.
 ``medkernels.topology``
@@ -30,7 +32,7 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import distributed, features, render, topology, zoo
+    from medkernels import distributed, features, regions, render, topology, zoo
 
 __all__ = [
     "BackendError",
@@ -40,13 +42,14 @@ __all__ = [
     "features",
     "get_num_threads",
     "info",
+    "regions",
     "render",
     "set_num_threads",
     "topology",
     "zoo",
 ]
 
-_SUBMODULES = ("distributed", "features", "render", "topology", "zoo")
+_SUBMODULES = ("distributed", "features", "regions", "render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,0 +1,26 @@
+#include "regions/area_open.h"
+
+#include <cstring>
+#include <vector>
+
+#include "regions/runs.h"
+
+namespace mk::regions {
+
+void area_open(std::span<const uint8_t> mask, const Grid& grid, int64_t least, int64_t most, std::span<uint8_t> kept) {
+  const RunForest forest(mask, grid, false);
+  std::vector<int64_t> area(forest.count() + 1, 0);
+  forest.for_each_run(
+      [&](int64_t, int64_t run) { area[forest.component(run)] += forest.stop(run) - forest.start(run); });
+  forest.for_each_row([&](int64_t row) {
+    uint8_t* const line = kept.data() + row * grid.width;
+    std::memset(line, 0, grid.width);
+    for (int64_t run = forest.first(row); run < forest.last(row); ++run) {
+      const int64_t found = area[forest.component(run)];
+      if (found >= least && found <= most)
+        std::memset(line + forest.start(run), 1, forest.stop(run) - forest.start(run));
+    }
+  });
+}
+
+}  // namespace mk::regions

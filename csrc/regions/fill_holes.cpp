@@ -1,0 +1,28 @@
+#include "regions/fill_holes.h"
+
+#include <cstring>
+#include <vector>
+
+#include "regions/runs.h"
+
+namespace mk::regions {
+
+void fill_holes(std::span<const uint8_t> mask, const Grid& grid, std::span<uint8_t> filled) {
+  const RunForest forest(mask, grid, true);
+  const bool volume = grid.connectivity == 6 || grid.connectivity > 8;
+  std::vector<uint8_t> open(forest.count() + 1, 0);
+  forest.for_each_run([&](int64_t row, int64_t run) {
+    const int64_t z = row / grid.height, y = row % grid.height;
+    const bool at_border = forest.start(run) == 0 || forest.stop(run) == grid.width || y == 0 || y == grid.height - 1 ||
+                           (volume && (z == 0 || z == grid.depth - 1));
+    if (at_border) open[forest.component(run)] = 1;
+  });
+  forest.for_each_row([&](int64_t row) {
+    uint8_t* const line = filled.data() + row * grid.width;
+    std::memset(line, 1, grid.width);
+    for (int64_t run = forest.first(row); run < forest.last(row); ++run)
+      if (open[forest.component(run)]) std::memset(line + forest.start(run), 0, forest.stop(run) - forest.start(run));
+  });
+}
+
+}  // namespace mk::regions

@@ -1,0 +1,225 @@
+#include "regions/max_tree.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "common/parallel.h"
+
+namespace mk::regions {
+
+namespace {
+
+// A value as an unsigned integer; these are ordered as the values are.
+uint32_t key(uint8_t value) { return value; }
+uint32_t key(uint16_t value) { return value; }
+uint32_t key(int16_t value) { return static_cast<uint16_t>(value) ^ 0x8000u; }
+uint32_t key(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 and 0 are equal
+  return bits >> 31 ? ~bits : bits | uint32_t{1} << 31;
+}
+uint64_t key(double value) {
+  const uint64_t bits = std::bit_cast<uint64_t>(value + 0.0);
+  return bits >> 63 ? ~bits : bits | uint64_t{1} << 63;
+}
+
+// Radix sort from the last digit to the first, which is stable. 2^11 counts fit the first-level cache.
+template <class T>
+void sort_elements(std::span<const T> image, std::span<int32_t> order) {
+  constexpr int key_bits = 8 * sizeof(T), digit_bits = sizeof(T) <= 2 ? 8 : 11, bins = 1 << digit_bits;
+  const auto size = static_cast<int64_t>(image.size());
+  const Strips strips({1, size, 1, 4}, 1);
+  std::vector<std::vector<int32_t>> places(strips.count, std::vector<int32_t>(bins));
+  std::unique_ptr<int32_t[]> other;
+  const int32_t* from = nullptr;  // at first, elements in raster order
+  int32_t* to = order.data();
+  for (int shift = 0; shift < key_bits; shift += digit_bits) {
+    const auto for_each = [&](int64_t s, const auto& visit) {
+      const auto [first, last] = strips[s];
+      for (int64_t i = first; i < last; ++i) {
+        const int32_t x = from ? from[i] : static_cast<int32_t>(i);
+        visit(x, static_cast<int>((key(image[x]) >> shift) & (bins - 1)));
+      }
+    };
+    parallel_for(strips.count, [&](int64_t s) {
+      std::fill(places[s].begin(), places[s].end(), 0);
+      for_each(s, [&](int32_t, int digit) { ++places[s][digit]; });
+    });
+    int32_t place = 0;
+    bool equal = false;  // all elements, in this digit
+    for (int digit = 0; digit < bins; ++digit) {
+      const int32_t before = place;
+      for (auto& counts : places) place += std::exchange(counts[digit], place);
+      equal |= place - before == size;
+    }
+    const bool last_digit = shift + digit_bits >= key_bits;
+    if (equal && (from || !last_digit)) continue;
+    parallel_for(strips.count,
+                 [&](int64_t s) { for_each(s, [&](int32_t x, int digit) { to[places[s][digit]++] = x; }); });
+    if (!other && !last_digit) other.reset(new int32_t[size]);
+    from = std::exchange(to, to == order.data() ? other.get() : order.data());
+  }
+  if (from != order.data()) std::copy(from, from + size, order.data());
+}
+
+// The neighbours of an element, those that touch most others first.
+struct Neighbours {
+  struct Step {
+    int z, y, x;
+    int shared_axes() const { return (z == 0) + (y == 0) + (x == 0); }
+  };
+  std::vector<Step> steps;
+  std::vector<int32_t> offsets;
+  std::vector<uint32_t> apart;  // of each, the neighbours that do not touch it, and not itself
+
+  explicit Neighbours(const Grid& grid) {
+    const bool volume = grid.connectivity == 6 || grid.connectivity > 8;
+    const int changing = grid.connectivity == 4 || grid.connectivity == 6 ? 1 : grid.connectivity == 26 ? 3 : 2;
+    for (int same = 2; same >= 3 - changing; --same)
+      for (int z = volume ? -1 : 0; z <= (volume ? 1 : 0); ++z)
+        for (int y = -1; y <= 1; ++y)
+          for (int x = -1; x <= 1; ++x)
+            if (const Step step{z, y, x}; step.shared_axes() == same) steps.push_back(step);
+    for (const Step& a : steps) {
+      offsets.push_back(static_cast<int32_t>((a.z * grid.height + a.y) * grid.width + a.x));
+      uint32_t others = 0;
+      for (size_t i = 0; i < steps.size(); ++i) {
+        const Step& b = steps[i];
+        const Step difference{a.z - b.z, a.y - b.y, a.x - b.x};
+        const bool far = std::abs(difference.z) > 1 || std::abs(difference.y) > 1 || std::abs(difference.x) > 1;
+        others |= uint32_t{far || difference.shared_axes() < 3 - changing} << i;
+      }
+      apart.push_back(others);
+    }
+  }
+};
+
+// For each element one bit a neighbour: whether it is joined before the element, being higher, or as high and earlier.
+template <class T>
+void compare_neighbours(std::span<const T> image, const Grid& grid, const Neighbours& neighbours,
+                        std::span<int32_t> bits) {
+  const Strips strips(grid, 2);
+  parallel_for(strips.count, [&](int64_t s) {
+    const auto [first, last] = strips[s];
+    for (int64_t row = first; row < last; ++row) {
+      const int64_t z = row / grid.height, y = row % grid.height;
+      const T* const values = image.data() + row * grid.width;
+      int32_t* const to = bits.data() + row * grid.width;
+      std::fill(to, to + grid.width, 0);
+      for (size_t k = 0; k < neighbours.steps.size(); ++k) {
+        const auto [dz, dy, dx] = neighbours.steps[k];
+        if (z + dz < 0 || z + dz >= grid.depth || y + dy < 0 || y + dy >= grid.height) continue;
+        const T* const others = values + neighbours.offsets[k];
+        const int64_t begin = dx < 0 ? 1 : 0, end = grid.width - (dx > 0 ? 1 : 0);
+        const auto bit = static_cast<int32_t>(uint32_t{1} << k);
+        if (neighbours.offsets[k] < 0) {
+          for (int64_t x = begin; x < end; ++x) to[x] |= others[x] >= values[x] ? bit : 0;
+        } else {
+          for (int64_t x = begin; x < end; ++x) to[x] |= others[x] > values[x] ? bit : 0;
+        }
+      }
+    }
+  });
+}
+
+// Joins elements, level by level in falling order and in raster order within a level. Parents are then right but for
+// elements of a component at one level, which lead to one another and at last to the first in raster order.
+template <class T>
+void join_elements(std::span<const T> image, const Neighbours& neighbours, const MaxTree& tree) {
+  const auto size = static_cast<int64_t>(image.size());
+  const std::unique_ptr<int32_t[]> above(new int32_t[size]);   // the path to the root of the set an element is in
+  const std::unique_ptr<int32_t[]> leader(new int32_t[size]);  // the canonical element of a set, at its root
+  const auto root = [&](int32_t x) {
+    while (above[x] != x) x = above[x] = above[above[x]];
+    return x;
+  };
+  const auto join = [&](int32_t x) {
+    auto joined = static_cast<uint32_t>(tree.parent[x]);  // the bits of compare_neighbours
+    tree.parent[x] = above[x] = x;
+    tree.area[x] = 1;
+    int32_t set = x, lead = x;  // what x is in, and its canonical element, at the level of x
+    while (joined != 0) {
+      const int k = std::countr_zero(joined);
+      joined &= neighbours.apart[k];
+      const int32_t other = root(x + neighbours.offsets[k]);
+      if (other == set) continue;
+      int32_t child = leader[other];
+      const bool smaller = tree.area[lead] < tree.area[child];
+      if (image[child] == image[x] && child < lead) std::swap(lead, child);
+      tree.parent[child] = lead;
+      tree.area[lead] += tree.area[child];
+      if (smaller) {
+        above[set] = other;
+        set = other;
+      } else {
+        above[other] = set;
+      }
+    }
+    leader[set] = lead;
+  };
+  constexpr int64_t between_checks = 1 << 16;
+  int64_t joined = 0;
+  for (int64_t last = size; last > 0;) {
+    int64_t first = last - 1;
+    const T level = image[tree.order[first]];
+    while (first > 0 && image[tree.order[first - 1]] == level) --first;
+    for (int64_t i = first; i < last; ++i) {
+      if (++joined % between_checks == 0) check_interrupt();
+      join(tree.order[i]);
+    }
+    last = first;
+  }
+}
+
+// Leads every element to a canonical one. Threads see each other's entries before or after they are final; both lead
+// to the same canonical element.
+template <class T>
+void finish(std::span<const T> image, const Grid& grid, const MaxTree& tree) {
+  const auto entry = [&](int32_t x) { return std::atomic_ref<int32_t>(tree.parent[x]); };
+  const auto canonical = [&](int32_t x) {
+    for (;;) {
+      int32_t up = entry(x).load(std::memory_order_relaxed);
+      if (up == x || image[up] != image[x]) return x;
+      const int32_t next = entry(up).load(std::memory_order_relaxed);
+      if (next == up || image[next] != image[x]) return up;
+      // Shortens the path, unless another thread has just made the entry final.
+      entry(x).compare_exchange_strong(up, next, std::memory_order_relaxed);
+      x = next;
+    }
+  };
+  const Strips strips(grid, 2);
+  parallel_for(strips.count, [&](int64_t s) {
+    const auto [first, last] = strips[s];
+    for (int64_t i = first * grid.width; i < last * grid.width; ++i) {
+      const auto x = static_cast<int32_t>(i);
+      const int32_t up = canonical(entry(x).load(std::memory_order_relaxed));
+      entry(x).store(up, std::memory_order_relaxed);
+      if (up != x && image[up] == image[x]) tree.area[x] = 1;
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void max_tree(std::span<const T> image, const Grid& grid, const MaxTree& tree) {
+  if (image.empty()) return;
+  const Neighbours neighbours(grid);
+  sort_elements(image, tree.order);
+  compare_neighbours(image, grid, neighbours, tree.parent);
+  join_elements(image, neighbours, tree);
+  finish(image, grid, tree);
+}
+
+template void max_tree<uint8_t>(std::span<const uint8_t>, const Grid&, const MaxTree&);
+template void max_tree<uint16_t>(std::span<const uint16_t>, const Grid&, const MaxTree&);
+template void max_tree<int16_t>(std::span<const int16_t>, const Grid&, const MaxTree&);
+template void max_tree<float>(std::span<const float>, const Grid&, const MaxTree&);
+template void max_tree<double>(std::span<const double>, const Grid&, const MaxTree&);
+
+}  // namespace mk::regions
