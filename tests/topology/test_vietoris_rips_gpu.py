@@ -52,7 +52,6 @@ def small_clouds(dtype: Any, most: int) -> list[Floats]:
 @pytest.mark.parametrize("max_dim", [0, 1, 2, 3])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_small_clouds(max_dim: int, dtype: Any) -> None:
-    """Also what is run under compute-sanitizer."""
     items = small_clouds(dtype, 16 if max_dim == 3 else 40)
     check_equal(items, max_dim=max_dim)
     check_equal(items, max_dim=max_dim, threshold=0.8)
