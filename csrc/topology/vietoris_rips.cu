@@ -312,12 +312,12 @@ Batch first_batch(const RipsRequest& request) {
 template <class T>
 int64_t rips_memory(int64_t size) {
   const int64_t pairs = size * (size - 1) / 2;
-  // Work, then the result; an eighth of a byte a pair is more than the space to sort in.
+  // Work, then the result; half a byte a pair is more than the space to sort in.
   const int64_t a_pair =
       2 * sizeof(T) + sizeof(int2) + 2 * sizeof(uint32_t) + 2 * sizeof(T) + sizeof(int4) + sizeof(uint2) + sizeof(T);
   const int64_t a_point = sizeof(T) + 2 * kCollapseWarps * sizeof(uint32_t);
   const int64_t a_cloud = sizeof(Item) + 64;
-  return pairs * a_pair + pairs / 8 + size * size * static_cast<int64_t>(sizeof(uint32_t)) + size * a_point + a_cloud;
+  return pairs * a_pair + pairs / 2 + size * size * static_cast<int64_t>(sizeof(uint32_t)) + size * a_point + a_cloud;
 }
 
 template <class T>
