@@ -182,8 +182,23 @@ def max_tree(array: Callable[[Any], Any]) -> Any:
     return tree.parent
 
 
+def affine_covariant(array: Callable[[Any], Any]) -> Any:
+    """The ellipse of a blob."""
+    import medkernels as mk
+
+    y, x = np.mgrid[:64, :64]
+    image = np.exp(-(((x - 34) / 8) ** 2 + ((y - 28) / 4) ** 2) / 2)
+    frames, descriptors, responses = mk.features.affine_covariant(array(image.tolist()), max_features=1)
+    assert tuple(descriptors.shape) == (1, 128)
+    assert float(responses[0]) < 0
+    assert np.allclose(plain(frames)[0, :, 2], [34, 28], atol=0.1)
+    assert np.isclose(plain(frames)[0, 0, 0], 2 * plain(frames)[0, 1, 1], rtol=0.1)
+    return frames
+
+
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
+    ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
     ("regions", "area_open"): area_open,
     ("regions", "fill_holes"): fill_holes,
@@ -201,6 +216,7 @@ CALLS = {
 }
 #: Ops without gradients.
 CONSTANT = {op for op in CALLS if op[0] == "regions"} | {
+    ("features", "affine_covariant"),
     ("features", "match"),
     ("topology", "betti_curve"),
     ("topology", "wasserstein_matrix"),

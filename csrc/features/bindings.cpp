@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "features/affine_covariant.h"
 #include "features/match.h"
 
 namespace py = pybind11;
@@ -52,6 +53,31 @@ py::tuple match(const Array<T>& d1, const Array<T>& d2, double ratio, bool mutua
   return py::make_tuple(pairs, distances);
 }
 
+py::tuple affine_covariant(const Array<float>& image, int levels, bool doubled, double peak_threshold,
+                           double edge_threshold, bool adapt, bool orient, int64_t max_features) {
+  mk::features::Features found;
+  {
+    const py::gil_scoped_release release;
+    const std::span<const float> values{image.data(), static_cast<size_t>(image.size())};
+    mk::check_finite(values, "image");
+    const mk::features::Pixels pixels{values.data(), static_cast<int32_t>(image.shape(1)),
+                                      static_cast<int32_t>(image.shape(0))};
+    found = mk::features::affine_covariant(
+        pixels, {{peak_threshold, edge_threshold}, levels, doubled, adapt, orient, max_features});
+  }
+  const auto count = static_cast<py::ssize_t>(found.frames.size());
+  Array<float> frames({count, py::ssize_t{2}, py::ssize_t{3}}), responses(count);
+  Array<float> descriptors({count, py::ssize_t{mk::features::kDescriptorLength}});
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const auto& [a, b, c, d, x, y] = found.frames[i];
+    float* frame = frames.mutable_data(i, 0, 0);
+    for (const double entry : {a, b, x, c, d, y}) *frame++ = static_cast<float>(entry);
+    responses.mutable_at(i) = static_cast<float>(found.responses[i]);
+  }
+  std::copy(found.descriptors.begin(), found.descriptors.end(), descriptors.mutable_data());
+  return py::make_tuple(frames, descriptors, responses);
+}
+
 template <class T>
 void bind_type(py::module_& m) {
   m.def("match", &match<T>, py::arg("d1").noconvert(), py::arg("d2").noconvert(), py::arg("ratio"), py::arg("mutual"));
@@ -63,4 +89,7 @@ void bind_features(py::module_& m) {
   bind_type<float>(m);
   bind_type<double>(m);
   bind_type<uint8_t>(m);
+  m.def("affine_covariant", &affine_covariant, py::arg("image").noconvert(), py::arg("levels"), py::arg("doubled"),
+        py::arg("peak_threshold"), py::arg("edge_threshold"), py::arg("adapt"), py::arg("orient"),
+        py::arg("max_features"));
 }

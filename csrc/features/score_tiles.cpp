@@ -4,31 +4,26 @@
 #include <cstring>
 
 #include "common/simd.h"
+#include "features/float_lanes.h"
 
 namespace mk::features {
 
 namespace {
 
-// Not memcpy: in a function without a target of its own that would go through the stack in smaller pieces.
-template <class V>
-[[gnu::always_inline]] inline V load(const void* at) {
-  typedef V Anywhere __attribute__((aligned(1), may_alias));
-  return *static_cast<const Anywhere*>(at);
-}
-
 // How vectors of one kind add products, finish scores and compare them. Instructions are named, because generic
 // comparisons and products in functions without a target of their own would be taken apart.
 struct BaselineNumbers {
-  static constexpr int lanes = 4, group = 1, rows = 6;
+  using Lanes = BaselineFloats;
+  static constexpr int lanes = Lanes::lanes, group = 1, rows = 6;
   using Query = float;
   using Target = float;
   using Score = float;
-  typedef float Sums __attribute__((vector_size(16)));
+  using Sums = Lanes::Floats;
   using Products = Sums;
-  [[gnu::always_inline]] static Sums start(const float* biases) { return load<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) { return simd::Vector<float, 4>::broadcast(*at); }
+  [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
+  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
   [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return sums + a * b;
+    return Lanes::add(sums, a, b);
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
@@ -61,7 +56,7 @@ struct BaselineWords {
 #endif
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const int32_t* biases) {
-    return sums + sums + load<Sums>(biases);
+    return sums + sums + load_vector<Sums>(biases);
   }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, int32_t limit) {
     uint32_t bits = 0;
@@ -73,16 +68,17 @@ struct BaselineWords {
 #if defined(__x86_64__)
 
 struct Avx2Numbers {
-  static constexpr int lanes = 8, group = 1, rows = 6;
+  using Lanes = Avx2Floats;
+  static constexpr int lanes = Lanes::lanes, group = 1, rows = 6;
   using Query = float;
   using Target = float;
   using Score = float;
-  typedef float Sums __attribute__((vector_size(32)));
+  using Sums = Lanes::Floats;
   using Products = Sums;
-  [[gnu::always_inline]] static Sums start(const float* biases) { return load<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) { return __builtin_ia32_vbroadcastss256(at); }
+  [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
+  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
   [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return __builtin_ia32_vfmaddps256(a, b, sums);
+    return Lanes::add(sums, a, b);
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
@@ -109,7 +105,7 @@ struct Avx2Words {
     return __builtin_ia32_paddd256(sums, __builtin_ia32_pmaddwd256(a, b));
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const int32_t* biases) {
-    return __builtin_ia32_paddd256(__builtin_ia32_paddd256(sums, sums), load<Sums>(biases));
+    return __builtin_ia32_paddd256(__builtin_ia32_paddd256(sums, sums), load_vector<Sums>(biases));
   }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, int32_t limit) {
     const Sums higher = __builtin_ia32_pcmpgtd256(scores, everywhere(limit));
@@ -122,26 +118,23 @@ struct Avx2Words {
 };
 
 struct Avx512Numbers {
-  static constexpr int lanes = 16, group = 1, rows = 12;
+  using Lanes = Avx512Floats;
+  static constexpr int lanes = Lanes::lanes, group = 1, rows = 12;
   using Query = float;
   using Target = float;
   using Score = float;
-  typedef float Sums __attribute__((vector_size(64)));
-  typedef float Quarter __attribute__((vector_size(16)));
+  using Sums = Lanes::Floats;
   using Products = Sums;
-  static constexpr int as_set = 4;  // rounding
-  [[gnu::always_inline]] static Sums start(const float* biases) { return load<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) {
-    return __builtin_ia32_broadcastss512(Quarter{*at}, Sums{}, static_cast<uint16_t>(-1));
-  }
+  [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
+  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
   [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return __builtin_ia32_vfmaddps512_mask(a, b, sums, static_cast<uint16_t>(-1), as_set);
+    return Lanes::add(sums, a, b);
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
     constexpr int greater = 30;
     return static_cast<uint16_t>(
-        __builtin_ia32_cmpps512_mask(scores, all(&limit), greater, static_cast<uint16_t>(-1), as_set));
+        __builtin_ia32_cmpps512_mask(scores, all(&limit), greater, static_cast<uint16_t>(-1), Lanes::as_set));
   }
 };
 
@@ -162,7 +155,7 @@ struct VnniBytes {
     return __builtin_ia32_vpdpbusd_v16si(sums, a, b);
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const int32_t* biases) {
-    return plus(plus(sums, sums), load<Sums>(biases));
+    return plus(plus(sums, sums), load_vector<Sums>(biases));
   }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, int32_t limit) {
     constexpr int greater = 6;
@@ -196,8 +189,8 @@ template <class L>
     right[r] = L::start(biases + L::lanes);
   }
   for (int64_t g = 0; g < groups; ++g) {
-    const auto b = load<typename L::Products>(targets);
-    const auto c = load<typename L::Products>(targets + L::lanes * L::group);
+    const auto b = load_vector<typename L::Products>(targets);
+    const auto c = load_vector<typename L::Products>(targets + L::lanes * L::group);
 #pragma GCC unroll 16
     for (int r = 0; r < L::rows; ++r) {
       const typename L::Products a = L::all(queries + r * L::group);

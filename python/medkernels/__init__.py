@@ -1,7 +1,7 @@
 """Fast, differentiable structure kernels for medical imaging, and a zoo of published systems on top.
 
 ``medkernels.features``
-    Matching of descriptors of local image features.
+    Local features of images that deform with them, and matching of their descriptors.
 ``medkernels.regions``
     Regions of pictures and volumes: connected components, component trees, stable regions, highlights.
 ``medkernels.render``

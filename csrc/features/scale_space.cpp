@@ -1,0 +1,110 @@
+#include "features/scale_space.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "common/parallel.h"
+
+namespace mk::features {
+
+namespace {
+
+constexpr double kReach = 4;       // sigmas that a blur reaches
+constexpr int32_t kSmallest = 12;  // pixels of the shorter side of an octave
+
+// Rows above and below the image, and pixels left and right of it, repeat its rim.
+std::vector<float> blur(const Pixels& image, double sigma) {
+  const std::vector<float> weights = gaussian(sigma, kReach);
+  const int count = static_cast<int>(weights.size()), radius = count / 2;
+  const int64_t width = image.width, height = image.height;
+  std::vector<float> result(width * height);
+  constexpr int64_t block = 16;
+  parallel_for((height + block - 1) / block, [&](int64_t b) {
+    std::vector<const float*> rows(count);
+    std::vector<float> wide(width + 2 * radius);
+    for (int64_t y = b * block; y < std::min(height, (b + 1) * block); ++y) {
+      for (int k = 0; k < count; ++k)
+        rows[k] = image.values + std::clamp<int64_t>(y + k - radius, 0, height - 1) * width;
+      pixel_rows().weighted_sum(rows.data(), weights.data(), count, width, wide.data() + radius);
+      std::fill_n(wide.begin(), radius, wide[radius]);
+      std::fill_n(wide.end() - radius, radius, wide[radius + width - 1]);
+      for (int k = 0; k < count; ++k) rows[k] = wide.data() + k;
+      pixel_rows().weighted_sum(rows.data(), weights.data(), count, width, result.data() + y * width);
+    }
+  });
+  return result;
+}
+
+// Twice the size: pixels between two are their mean; the last row and column are repeated.
+std::vector<float> doubled_image(const Pixels& image) {
+  const int64_t width = image.width, height = image.height;
+  std::vector<float> result(4 * width * height);
+  parallel_for(2 * height, [&](int64_t y) {
+    const float* top = image.values + y / 2 * width;
+    const float* low = image.values + std::min((y + 1) / 2, height - 1) * width;
+    float* out = result.data() + y * 2 * width;
+    for (int64_t x = 0; x < width; ++x) {
+      const int64_t next = std::min(x + 1, width - 1);
+      out[2 * x] = 0.5f * (top[x] + low[x]);
+      out[2 * x + 1] = 0.25f * (top[x] + top[next] + low[x] + low[next]);
+    }
+  });
+  return result;
+}
+
+// Every second pixel of every second row.
+std::vector<float> halved_image(const Pixels& image) {
+  const int64_t width = image.width / 2, height = image.height / 2;
+  std::vector<float> result(width * height);
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x) result[y * width + x] = image.values[2 * y * image.width + 2 * x];
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<float> gaussian(double sigma, double reach) {
+  const int radius = sigma < 1e-3 ? 0 : static_cast<int>(std::ceil(reach * sigma));
+  std::vector<double> exact(2 * radius + 1, 1.0);
+  for (int k = -radius; k <= radius && radius > 0; ++k) exact[k + radius] = std::exp(-0.5 * k * k / (sigma * sigma));
+  const double sum = std::accumulate(exact.begin(), exact.end(), 0.0);
+  std::vector<float> weights(exact.size());
+  std::transform(exact.begin(), exact.end(), weights.begin(), [sum](double w) { return static_cast<float>(w / sum); });
+  return weights;
+}
+
+double ScaleSpace::sigma(size_t octave, double level) const {
+  return octaves[octave].step * kBaseSigma * std::exp2(level / levels);
+}
+
+ScaleSpace scale_space(const Pixels& image, int levels, bool doubled) {
+  const auto missing = [](double wanted, double there) {
+    return std::sqrt(std::max(0.0, wanted * wanted - there * there));
+  };
+  ScaleSpace space{levels, {}};
+  const int64_t size = int64_t{image.width} * image.height;
+  Octave next{image.width, image.height, 1.0, {}};
+  std::vector<float> base(image.values, image.values + size);
+  if (doubled) {
+    base = doubled_image(image);
+    next = {2 * image.width, 2 * image.height, 0.5, {}};
+  }
+  base = blur({base.data(), next.width, next.height}, missing(kBaseSigma, kInputSigma / next.step));
+  for (;;) {
+    next.levels.push_back(std::move(base));
+    for (int s = 1; s < levels + 3; ++s) {
+      const double before = kBaseSigma * std::exp2((s - 1.0) / levels);
+      next.levels.push_back(blur(next.level(s - 1), missing(before * std::exp2(1.0 / levels), before)));
+    }
+    space.octaves.push_back(std::move(next));
+    const Octave& last = space.octaves.back();
+    if (std::min(last.width, last.height) / 2 < kSmallest) return space;
+    base = halved_image(last.level(levels));
+    next = {last.width / 2, last.height / 2, 2 * last.step, {}};
+  }
+}
+
+}  // namespace mk::features
