@@ -14,7 +14,7 @@ from nibabel.testing import data_path
 
 from medkernels import cli, zoo
 from medkernels.zoo.engine import System
-from medkernels.zoo.topo_mci import acceptance
+from medkernels.zoo.topo_mci import acceptance, demo
 from medkernels.zoo.topo_mci.cohort import from_arrays
 from medkernels.zoo.topo_mci.learners import one_thread
 from medkernels.zoo.topo_mci.persistence import pr_matrices
@@ -189,7 +189,7 @@ def test_bad_options_of_fit_are_named(options, error, folder, tmp_path):
 
 
 def test_data_that_cannot_be_learned_from(tmp_path):
-    with pytest.raises(ValueError, match="classes: want at least two different ones, got: none"):
+    with pytest.raises(ValueError, match=r"data: want at least two classes, a sub-folder each .* got: none"):
         TopoMCI().fit(list(stand_in(3).series), tmp_path)
     with pytest.raises(ValueError, match="no subject of class 'HC'"):
         TopoMCI(classes=["HC", "MCI"]).fit(stand_in(4), tmp_path)
@@ -251,6 +251,17 @@ def test_a_real_image_through_the_command_line(images, tmp_path, capsys):
 def test_an_image_of_two_volumes_is_too_short_for_the_published_window(images, tmp_path, capsys):
     assert cli.main(f"zoo fit topo_mci --data {images} --run-dir {tmp_path} --quiet".split()) == 1
     assert "from 2 samples, windows of dimension=3 and delay=1 give 0 points" in capsys.readouterr().err
+
+
+def test_the_demonstration_writes_its_report(tmp_path, monkeypatch):
+    training = demo.TRAINING | {"max_epochs": 1}
+    for name, value in {"SUBJECTS": 10, "SPLITS": 1, "TRAINING": training, "DENSENET_EPOCHS": 1}.items():
+        monkeypatch.setattr(demo, name, value)
+    report = TopoMCI().demo(tmp_path)
+    page = report.read_text()
+    for word in ("H2, cavities", "Pearson correlations", "DenseNet-121", "P-plots", "PS matrices"):
+        assert word in page, word
+    assert TopoMCI.from_pretrained(tmp_path / "model").predict(stand_in(2))["probabilities"].shape == (2, 2)
 
 
 @pytest.mark.slow

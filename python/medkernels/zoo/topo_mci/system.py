@@ -208,7 +208,12 @@ class TopoMCI(HubSystem):
             raise ValueError(f"held_out must lie in (0, 1), got {held_out}")
         settings, folder = FitOptions(**(TRAINING | options)), Path(run_dir)
         cohort = self.load(data, atlas=atlas)
-        cohort = cohort.of_classes(_check_classes(self.classes or cohort.classes))
+        if self.classes is None and len(cohort.classes) < 2:
+            raise ValueError(
+                "data: want at least two classes, a sub-folder each (or class numbers), "
+                f"got: {', '.join(cohort.classes) or 'none'}"
+            )
+        cohort = cohort.of_classes(self.classes or cohort.classes)
         if len(cohort.rois) < LEAST_ROIS:
             raise ValueError(f"data: want at least {LEAST_ROIS} ROIs, got {len(cohort.rois)}")
         matrices = self.matrices(cohort, keep=folder / "matrices", progress=settings.progress)
