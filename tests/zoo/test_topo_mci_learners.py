@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from medkernels.zoo.engine import FitOptions
 from medkernels.zoo.topo_mci import persistence
+from medkernels.zoo.topo_mci import rank_sum as topo_rank_sum
 from medkernels.zoo.topo_mci.learners import (
     DenseNet,
     forest_probabilities,
@@ -145,6 +147,12 @@ def test_rank_sums_with_ties_equal_scipy(first, second):
         assert found.p[column] == pytest.approx(peer.pvalue, rel=1e-10)
         above = peer.statistic - len(x) * len(y) / 2
         assert np.sign(found.z[column]) == np.sign(above)
+
+
+def test_the_example_of_the_documentation_runs():
+    result = doctest.testmod(topo_rank_sum)
+    assert result.attempted
+    assert not result.failed
 
 
 def test_extreme_p_values_do_not_vanish():

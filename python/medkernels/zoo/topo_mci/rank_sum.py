@@ -50,8 +50,9 @@ def rank_sum(first: npt.ArrayLike, second: npt.ArrayLike) -> RankSum:
 
     Examples
     --------
-    >>> rank_sum([1.0, 2.0, 3.0, 4.0], [3.0, 5.0, 6.0, 7.0, 8.0]).p.round(4)
-    array(0.0259)
+    >>> found = rank_sum([1.0, 2.0, 3.0, 4.0], [3.0, 5.0, 6.0, 7.0, 8.0])
+    >>> round(float(found.z), 4), round(float(found.p), 4)
+    (-2.0908, 0.0365)
     """
     x, y = np.asarray(first, np.float64), np.asarray(second, np.float64)
     for name, values in (("first", x), ("second", y)):
