@@ -12,44 +12,51 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Least costs by dynamic programming over lengths that already are in units of the longest:
+// Lengths in one direction, and what leaving them out costs.
+struct Side {
+  std::vector<double> length, leave;
+};
+
+// Least costs by dynamic programming:
 // D[i, j] = min(D[i-1, j-1] + |a_i - b_j|^order, D[i-1, j] + leave_a(i), D[i, j-1] + leave_b(j)).
+template <class Power>
 class PowerAlignment {
  public:
-  PowerAlignment(std::span<const double> a, std::span<const double> b, double to_diagonal, double order,
+  PowerAlignment(std::span<const double> a, std::span<const double> b, double to_diagonal, const Power& power,
                  std::span<int32_t> partner)
-      : a_(a), b_(b), order_(order), partner_(partner), row_(b.size() + 1), next_(b.size() + 1), best_(b.size() + 1) {
-    longest_ = std::max(a.back(), b.back());
-    for (const double length : a) leave_a_.push_back(power(to_diagonal * length));
-    for (const double length : b) leave_b_.push_back(power(to_diagonal * length));
+      : power_(power), partner_(partner), row_(b.size() + 1), next_(b.size() + 1), forward_(b.size() + 1) {
+    const auto fill = [&](std::span<const double> lengths, Side& ahead, Side& back) {
+      for (const double length : lengths) {
+        ahead.length.push_back(length);
+        ahead.leave.push_back(power(to_diagonal * length));
+      }
+      back.length.assign(ahead.length.rbegin(), ahead.length.rend());
+      back.leave.assign(ahead.leave.rbegin(), ahead.leave.rend());
+    };
+    fill(a, a_, back_a_);
+    fill(b, b_, back_b_);
   }
 
   // Hirschberg 1975 (CACM 18, 341-343): the row in the middle, reached from both ends, tells where to cut b, so that
   // memory stays linear.
-  void run() { split(0, a_.size(), 0, b_.size()); }
+  void run() { split(0, a_.length.size(), 0, b_.length.size()); }
 
  private:
-  double power(double x) const {
-    return order_ == 2 ? (x / longest_) * (x / longest_) : std::pow(x / longest_, order_);
-  }
-
-  // The last row of D over a[first .. last), b[left .. right), into row_; both may be read backwards.
-  void sweep(size_t first, size_t last, size_t left, size_t right, bool backwards) {
+  // The last row of D over a[first .. last), b[left .. right), into row_.
+  void sweep(const Side& a, size_t first, size_t last, const Side& b, size_t left, size_t right) {
     const size_t width = right - left;
-    const auto place = [&](size_t k, size_t low, size_t high) { return backwards ? high - 1 - k : low + k; };
+    const double *const lengths = b.length.data() + left, *const leave_b = b.leave.data() + left;
     row_[0] = 0;
-    for (size_t j = 0; j < width; ++j) row_[j + 1] = row_[j] + leave_b_[place(j, left, right)];
-    for (size_t k = 0; k < last - first; ++k) {
+    for (size_t j = 0; j < width; ++j) row_[j + 1] = row_[j] + leave_b[j];
+    for (size_t i = first; i < last; ++i) {
       check_interrupt();
-      const size_t i = place(k, first, last);
-      const double leave = leave_a_[i];
-      for (size_t j = 0; j < width; ++j) {
-        const double pair = row_[j] + power(std::abs(a_[i] - b_[place(j, left, right)]));
-        next_[j + 1] = std::min(pair, row_[j + 1] + leave);
-      }
-      next_[0] = row_[0] + leave;
+      const double length = a.length[i], leave = a.leave[i];
+      const double* __restrict row = row_.data();
+      double* __restrict next = next_.data();
       for (size_t j = 0; j < width; ++j)
-        next_[j + 1] = std::min(next_[j + 1], next_[j] + leave_b_[place(j, left, right)]);
+        next[j + 1] = std::min(row[j] + power_(std::abs(length - lengths[j])), row[j + 1] + leave);
+      next[0] = row[0] + leave;
+      for (size_t j = 0; j < width; ++j) next[j + 1] = std::min(next[j + 1], next[j] + leave_b[j]);
       row_.swap(next_);
     }
   }
@@ -57,25 +64,18 @@ class PowerAlignment {
   void split(size_t first, size_t last, size_t left, size_t right) {
     if (last == first) return;
     if (last - first == 1) {
-      partner_[first] = -1;
-      double least = leave_a_[first];
-      for (size_t j = left; j < right; ++j) {
-        const double cost = power(std::abs(a_[first] - b_[j])) - leave_b_[j];
-        if (cost < least) {
-          least = cost;
-          partner_[first] = static_cast<int32_t>(j);
-        }
-      }
+      match_one(first, left, right);
       return;
     }
-    const size_t middle = first + (last - first) / 2;
-    sweep(first, middle, left, right, false);
-    std::copy(row_.begin(), row_.begin() + (right - left) + 1, best_.begin());
-    sweep(middle, last, left, right, true);
+    const size_t middle = first + (last - first) / 2, width = right - left;
+    const size_t end_a = a_.length.size(), end_b = b_.length.size();
+    sweep(a_, first, middle, b_, left, right);
+    forward_.swap(row_);
+    sweep(back_a_, end_a - last, end_a - middle, back_b_, end_b - right, end_b - left);
     size_t cut = 0;
     double least = kInfinity;
-    for (size_t j = 0; j <= right - left; ++j) {
-      const double cost = best_[j] + row_[right - left - j];
+    for (size_t j = 0; j <= width; ++j) {
+      const double cost = forward_[j] + row_[width - j];
       if (cost < least) {
         least = cost;
         cut = j;
@@ -85,10 +85,22 @@ class PowerAlignment {
     split(middle, last, left + cut, right);
   }
 
-  std::span<const double> a_, b_;
-  double order_, longest_;
+  void match_one(size_t i, size_t left, size_t right) {
+    partner_[i] = -1;
+    double least = a_.leave[i];
+    for (size_t j = left; j < right; ++j) {
+      const double cost = power_(std::abs(a_.length[i] - b_.length[j])) - b_.leave[j];
+      if (cost < least) {
+        least = cost;
+        partner_[i] = static_cast<int32_t>(j);
+      }
+    }
+  }
+
+  Power power_;
+  Side a_, b_, back_a_, back_b_;
   std::span<int32_t> partner_;
-  std::vector<double> leave_a_, leave_b_, row_, next_, best_;
+  std::vector<double> row_, next_, forward_;
 };
 
 }  // namespace
@@ -151,12 +163,19 @@ void Aligner::align_linear(std::span<const double> a, std::span<const double> b,
 }
 
 void Aligner::align_power(std::span<const double> a, std::span<const double> b, double to_diagonal, double order,
-                          std::span<int32_t> partner) {
+                          const LengthUnit& unit, std::span<int32_t> partner) {
   if (a.empty() || b.empty()) {
     std::fill(partner.begin(), partner.end(), -1);
     return;
   }
-  PowerAlignment(a, b, to_diagonal, order, partner).run();
+  if (order == 2) {
+    const double scale = 1 / unit.length;
+    const auto square = [scale, most = unit.most](double x) { return std::min((x * scale) * (x * scale), most); };
+    PowerAlignment(a, b, to_diagonal, square, partner).run();
+  } else {
+    const auto power = [unit, order](double x) { return std::min(std::pow(x / unit.length, order), unit.most); };
+    PowerAlignment(a, b, to_diagonal, power, partner).run();
+  }
 }
 
 }  // namespace mk::topology

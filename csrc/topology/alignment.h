@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "topology/bar_cost.h"
+
 namespace mk::topology {
 
 // Finds which of the ascending positive lengths `a` goes with which of `b`, -1 for the diagonal, such that the sum of
@@ -16,7 +18,7 @@ class Aligner {
                     std::span<int32_t> partner);
   // Any finite order: O(|a| |b|) time, O(|a| + |b|) memory.
   void align_power(std::span<const double> a, std::span<const double> b, double to_diagonal, double order,
-                   std::span<int32_t> partner);
+                   const LengthUnit& unit, std::span<int32_t> partner);
 
  private:
   // A length whose state may be changed at a price, which is `key` up to the position of the sweep.

@@ -29,4 +29,9 @@ inline double bar_distance(Ground ground, double birth_gap, double death_gap) {
                                      : bar_distance<Ground::maximum>(birth_gap, death_gap);
 }
 
+// In what unit lengths are raised to a power, and the most that a power counts.
+struct LengthUnit {
+  double length, most;
+};
+
 }  // namespace mk::topology

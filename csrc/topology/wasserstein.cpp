@@ -7,27 +7,29 @@
 #include <stdexcept>
 #include <string>
 
-#include "common/parallel.h"
+#include "topology/dense_rows.h"
 
 namespace mk::topology {
 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kRounding = 1e-9;    // far above the rounding of a power, far below what would cost time
-constexpr double kNegligible = 1e-6;  // costs above this many times those of the longest bar are exact to ten digits
+constexpr int64_t kDenseCells = 1 << 16;  // half a megabyte of costs
+// Sums of powers above this part of what leaving the longest bar costs, for each bar, are exact to ten digits.
+constexpr double kExactPart = 1e-6;
+constexpr double kSteepOrder = 16;  // powers of lower orders hold twenty magnitudes of lengths
 
-// x^order in a unit in which it neither overflows nor vanishes.
 struct First {
   double operator()(double x) const { return x; }
 };
 struct Second {
-  double unit;
-  double operator()(double x) const { return (x / unit) * (x / unit); }
+  LengthUnit unit;
+  double operator()(double x) const { return std::min((x / unit.length) * (x / unit.length), unit.most); }
 };
 struct AnyOrder {
-  double unit, order;
-  double operator()(double x) const { return std::pow(x / unit, order); }
+  LengthUnit unit;
+  double order;
+  double operator()(double x) const { return std::min(std::pow(x / unit.length, order), unit.most); }
 };
 
 // Half the width of the window around birth + death of a bar that holds all bars it can be matched with: those nearer
@@ -55,12 +57,12 @@ void check_memory(const Choices& choices, int64_t limit) {
 // Bars of `a` choose among bars of `b`. Leaving two bars apart costs leave(a) + leave(b); the part of b is taken from
 // the cost of choosing it, so that bars of b which nobody chooses cost nothing.
 template <Ground ground, class Power>
-void fill_choices(const Bars& a, const Bars& b, const Power& power, int64_t memory, Choices& choices) {
+void fill_choices(const Bars& a, const Bars& b, const Power& power, double farthest, int64_t memory, Choices& choices) {
   choices.clear(b.finite());
   for (int32_t i = 0; i < a.finite(); ++i) {
     const double leave = power(to_diagonal(ground) * a.length[i]);
     for (const Band& band : b.bands) {
-      const double width = reach<ground>(a.length[i], band.longest);
+      const double width = std::min(reach<ground>(a.length[i], band.longest), 2 * farthest);
       const auto end = b.middle.begin() + band.end;
       auto at = std::lower_bound(b.middle.begin() + band.begin, end, a.middle[i] - width);
       for (; at != end && *at <= a.middle[i] + width; ++at) {
@@ -76,6 +78,23 @@ void fill_choices(const Bars& a, const Bars& b, const Power& power, int64_t memo
     choices.start.push_back(static_cast<int64_t>(choices.column.size()));
     choices.leave.push_back(leave);
     check_memory(choices, memory);
+  }
+}
+
+// The same for order 1, all bars of b beside each bar of a.
+void fill_table(const Bars& a, const Bars& b, Ground ground, DenseCosts& table, std::vector<double>& columns) {
+  table.resize(a.finite(), b.finite());
+  columns.assign(3 * table.padded, 0);
+  double *const birth = columns.data(), *const death = birth + table.padded, *const leave = death + table.padded;
+  std::ranges::copy(b.birth, birth);
+  std::ranges::copy(b.death, death);
+  std::ranges::transform(b.length, leave, [&](double length) { return to_diagonal(ground) * length; });
+  std::fill(leave + b.finite(), leave + table.padded, -kInfinity);  // nobody chooses the padding
+  const BarColumns bars{birth, death, leave, table.padded};
+  const auto fill = ground == Ground::euclidean ? dense_rows().euclidean : dense_rows().maximum;
+  for (int32_t i = 0; i < a.finite(); ++i) {
+    fill(a.birth[i], a.death[i], bars, table.row(i));
+    table.leave[i] = to_diagonal(ground) * a.length[i];
   }
 }
 
@@ -120,16 +139,7 @@ double pair_distance(const Bar& x, const Bar& y, Ground ground) {
 
 double PairSolver::distance(const Bars& a, const Bars& b, const WassersteinOptions& options) {
   match(a, b, options);
-  costs_.clear();
-  owner_.assign(b.finite(), -1);
-  for (int32_t i = 0; i < a.finite(); ++i) {
-    const int32_t j = partner_[i];
-    if (j >= 0) owner_[j] = i;
-    costs_.push_back(j < 0 ? to_diagonal(options.ground) * a.length[i]
-                           : bar_distance(options.ground, a.birth[i] - b.birth[j], a.death[i] - b.death[j]));
-  }
-  for (int32_t j = 0; j < b.finite(); ++j)
-    if (owner_[j] < 0) costs_.push_back(to_diagonal(options.ground) * b.length[j]);
+  list_costs(a, b, options.ground);
   for (size_t kind = 0; kind < a.endless.size(); ++kind) {
     const std::vector<double>&at_a = a.endless[kind].at, &at_b = b.endless[kind].at;
     if (at_a.size() != at_b.size()) return kInfinity;
@@ -151,33 +161,73 @@ void PairSolver::partners(const Bars& a, const Bars& b, std::span<int64_t> rows)
 void PairSolver::match(const Bars& a, const Bars& b, const WassersteinOptions& options) {
   partner_.assign(a.finite(), -1);
   if (a.finite() == 0 || b.finite() == 0) return;
+  const double longest = std::max(a.longest, b.longest);
   if (options.order == kInfinity) {
     bottleneck_.solve(a, b, options.ground, partner_);
-  } else if (a.one_birth && b.one_birth && a.first_birth == b.first_birth) {
-    if (options.order == 1)
-      aligner_.align_linear(a.length, b.length, to_diagonal(options.ground), partner_);
-    else
-      aligner_.align_power(a.length, b.length, to_diagonal(options.ground), options.order, partner_);
-  } else if (a.finite() <= b.finite()) {
-    list_choices(a, b, options);
-    std::ranges::copy(solver_.solve(choices_), partner_.begin());
-    if (options.order != 1) improve_pairs(a, b, options);
+  } else if (options.order == 1) {
+    match_finite(a, b, options, {longest, kInfinity});
   } else {
-    list_choices(b, a, options);
-    const std::span<const int32_t> chosen = solver_.solve(choices_);
-    for (int32_t j = 0; j < b.finite(); ++j)
-      if (chosen[j] >= 0) partner_[chosen[j]] = j;
-    if (options.order != 1) improve_pairs(a, b, options);
+    match_powers(a, b, options, longest);
   }
 }
 
-void PairSolver::list_choices(const Bars& a, const Bars& b, const WassersteinOptions& options) {
-  const double unit = std::max(a.longest, b.longest);
-  const auto fill = [&](const auto& power) {
-    if (options.ground == Ground::euclidean)
-      fill_choices<Ground::euclidean>(a, b, power, options.memory, choices_);
+// Powers of distances that are tiny beside the lengths of bars drown in the powers of these lengths, or vanish. So a
+// solution that turns out tiny is only a bound, and a better unit: in units of a bound the least sum is at most 1, so
+// that what costs more than that, such as to leave out a long bar, may cost kMostCost without changing the solution.
+void PairSolver::match_powers(const Bars& a, const Bars& b, const WassersteinOptions& options, double longest) {
+  constexpr double kMostCost = 2;
+  const double bars = static_cast<double>(a.finite()) + b.finite();
+  LengthUnit unit{longest, kInfinity};
+  if (options.order > kSteepOrder) {
+    const double bottleneck = bottleneck_.solve(a, b, options.ground, partner_);
+    if (bottleneck == 0) return;
+    unit = {bottleneck * std::pow(bars, 1 / options.order), kMostCost};
+  }
+  double bound = kInfinity;
+  for (;;) {
+    kept_ = partner_;
+    match_finite(a, b, options, unit);
+    list_costs(a, b, options.ground);
+    const double found = norm(costs_, options.order);
+    if (!(found < bound)) {
+      partner_ = kept_;
+      return;
+    }
+    if (found == 0 || std::pow(found / unit.length, options.order) > kExactPart * bars) return;
+    bound = found;
+    unit = {bound, kMostCost};
+  }
+}
+
+void PairSolver::match_finite(const Bars& a, const Bars& b, const WassersteinOptions& options, const LengthUnit& unit) {
+  if (a.one_birth && b.one_birth && a.first_birth == b.first_birth) {
+    if (options.order == 1)
+      aligner_.align_linear(a.length, b.length, to_diagonal(options.ground), partner_);
     else
-      fill_choices<Ground::maximum>(a, b, power, options.memory, choices_);
+      aligner_.align_power(a.length, b.length, to_diagonal(options.ground), options.order, unit, partner_);
+  } else if (a.finite() <= b.finite()) {
+    std::ranges::copy(assign(a, b, options, unit), partner_.begin());
+  } else {
+    const std::span<const int32_t> chosen = assign(b, a, options, unit);
+    std::ranges::fill(partner_, -1);
+    for (int32_t j = 0; j < b.finite(); ++j)
+      if (chosen[j] >= 0) partner_[chosen[j]] = j;
+  }
+}
+
+std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const WassersteinOptions& options,
+                                            const LengthUnit& unit) {
+  if (options.order == 1 && static_cast<int64_t>(a.finite()) * b.finite() <= kDenseCells) {
+    fill_table(a, b, options.ground, table_, columns_);
+    return dense_solver_.solve(table_);
+  }
+  const auto fill = [&](const auto& power) {
+    // Of two bars that go together neither is cheaper on the diagonal.
+    const double farthest = unit.length * std::pow(2 * unit.most, 1 / options.order);
+    if (options.ground == Ground::euclidean)
+      fill_choices<Ground::euclidean>(a, b, power, farthest, options.memory, choices_);
+    else
+      fill_choices<Ground::maximum>(a, b, power, farthest, options.memory, choices_);
   };
   if (options.order == 1)
     fill(First{});
@@ -185,48 +235,21 @@ void PairSolver::list_choices(const Bars& a, const Bars& b, const WassersteinOpt
     fill(Second{unit});
   else
     fill(AnyOrder{unit, options.order});
+  return solver_.solve(choices_);
 }
 
-// Powers of distances that are tiny beside the lengths of the bars drown in the rounding of the savings that decided
-// who is matched. Then those who are get matched again among themselves, on the powers alone.
-void PairSolver::improve_pairs(const Bars& a, const Bars& b, const WassersteinOptions& options) {
-  const auto distance = [&](int32_t i, int32_t j) {
-    return bar_distance(options.ground, a.birth[i] - b.birth[j], a.death[i] - b.death[j]);
-  };
-  const double unit = std::max(a.longest, b.longest);
-  std::vector<int32_t> matched_b;
-  double farthest = 0, total = 0;
+// What each finite bar of both diagrams costs in the matching.
+void PairSolver::list_costs(const Bars& a, const Bars& b, Ground ground) {
+  costs_.clear();
+  owner_.assign(b.finite(), -1);
   for (int32_t i = 0; i < a.finite(); ++i) {
-    if (partner_[i] < 0) continue;
-    matched_b.push_back(partner_[i]);
-    farthest = std::max(farthest, distance(i, partner_[i]));
-    total += std::pow(distance(i, partner_[i]) / unit, options.order);
+    const int32_t j = partner_[i];
+    if (j >= 0) owner_[j] = i;
+    costs_.push_back(j < 0 ? to_diagonal(ground) * a.length[i]
+                           : bar_distance(ground, a.birth[i] - b.birth[j], a.death[i] - b.death[j]));
   }
-  if (farthest == 0 || total > kNegligible * static_cast<double>(matched_b.size())) return;
-  const auto power = [&](double x) { return std::pow(x / farthest, options.order); };
-  // A pair that alone costs more than all together now is in no better matching.
-  const double most = static_cast<double>(matched_b.size()) * (1 + kRounding);
-  const double width = 2 * farthest * std::pow(most, 1 / options.order) * (1 + kRounding);
-  std::ranges::sort(matched_b, {}, [&](int32_t j) { return b.middle[j]; });
-  pairs_.clear(static_cast<int32_t>(matched_b.size()));
-  for (int32_t i = 0; i < a.finite(); ++i) {
-    if (partner_[i] < 0) continue;
-    const auto from =
-        std::ranges::lower_bound(matched_b, a.middle[i] - width, {}, [&](int32_t j) { return b.middle[j]; });
-    for (auto at = from; at != matched_b.end() && b.middle[*at] <= a.middle[i] + width; ++at) {
-      const double cost = power(distance(i, *at));
-      if (cost > most) continue;
-      pairs_.column.push_back(static_cast<int32_t>(at - matched_b.begin()));
-      pairs_.cost.push_back(cost);
-    }
-    pairs_.start.push_back(static_cast<int64_t>(pairs_.column.size()));
-    pairs_.leave.push_back(kInfinity);
-    check_memory(pairs_, options.memory);
-  }
-  const std::span<const int32_t> chosen = solver_.solve(pairs_);
-  size_t next = 0;
-  for (int32_t i = 0; i < a.finite(); ++i)
-    if (partner_[i] >= 0) partner_[i] = matched_b[chosen[next++]];
+  for (int32_t j = 0; j < b.finite(); ++j)
+    if (owner_[j] < 0) costs_.push_back(to_diagonal(ground) * b.length[j]);
 }
 
 void differentiate_wasserstein(const Matched& matched, double order, Ground ground, double upstream,

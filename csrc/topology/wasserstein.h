@@ -10,6 +10,7 @@
 #include "topology/bar_cost.h"
 #include "topology/bars.h"
 #include "topology/bottleneck.h"
+#include "topology/dense_assignment.h"
 
 namespace mk::topology {
 
@@ -31,13 +32,19 @@ class PairSolver {
 
  private:
   void match(const Bars& a, const Bars& b, const WassersteinOptions& options);
-  void list_choices(const Bars& a, const Bars& b, const WassersteinOptions& options);
-  void improve_pairs(const Bars& a, const Bars& b, const WassersteinOptions& options);
+  void match_powers(const Bars& a, const Bars& b, const WassersteinOptions& options, double longest);
+  void match_finite(const Bars& a, const Bars& b, const WassersteinOptions& options, const LengthUnit& unit);
+  std::span<const int32_t> assign(const Bars& a, const Bars& b, const WassersteinOptions& options,
+                                  const LengthUnit& unit);
+  void list_costs(const Bars& a, const Bars& b, Ground ground);
 
   std::vector<int32_t> partner_, owner_;  // finite bars of b for those of a, and the other way round; -1 for none
-  std::vector<double> costs_;
-  Choices choices_, pairs_;
+  std::vector<int32_t> kept_;
+  std::vector<double> costs_, columns_;
+  Choices choices_;
   AssignmentSolver solver_;
+  DenseCosts table_;
+  DenseAssignmentSolver dense_solver_;
   Aligner aligner_;
   BottleneckSolver bottleneck_;
 };

@@ -40,7 +40,7 @@ def test_equals_definition(a: np.ndarray, b: np.ndarray, order: float, ground: f
     assert found == pytest.approx(reference.wasserstein(a, b, order, ground), rel=1e-9, abs=1e-12)
 
 
-@given(diagrams(most=3), diagrams(most=3), orders, grounds)
+@given(diagrams(most=3), diagrams(most=3), st.sampled_from([*ORDERS, 30, 1000]), grounds)
 def test_no_permutation_is_better(a: np.ndarray, b: np.ndarray, order: float, ground: float) -> None:
     found = mk.topology.wasserstein(a, b, order=order, ground=ground)
     assert found == pytest.approx(reference.brute_force(a, b, order, ground), rel=1e-9, abs=1e-12)
