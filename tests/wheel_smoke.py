@@ -196,6 +196,54 @@ def affine_covariant(array: Callable[[Any], Any]) -> Any:
     return frames
 
 
+def picture(array: Callable[[Any], Any], channels: int = 0) -> Any:
+    """A bright square of nine pixels, 8 bits: on grey, or white on red."""
+    values = np.full((30, 30), 90.0)
+    if channels:
+        values = np.full((30, 30, channels), 0.0)
+        values[..., 0] = 90.0
+    values[10:13, 20:23] = 250.0
+    image = array(values.tolist())
+    return image.byte() if hasattr(image, "byte") else image.astype(np.uint8)
+
+
+def mser(array: Callable[[Any], Any]) -> Any:
+    """The square is the only bright region."""
+    import medkernels as mk
+
+    found = mk.regions.mser(picture(array), min_area=5, polarity="bright")
+    assert plain(found.centers).tolist() == [[21.0, 11.0]]
+    return found.axes
+
+
+def mmser(array: Callable[[Any], Any]) -> Any:
+    """The square is small and bright."""
+    import medkernels as mk
+
+    highlights, found = mk.regions.mmser(picture(array), max_area=10)
+    assert int(plain(highlights).sum()) == 9
+    assert plain(found.score).tolist() == [0]
+    return highlights
+
+
+def saturation_mask(array: Callable[[Any], Any]) -> Any:
+    """White is pale."""
+    import medkernels as mk
+
+    pale = mk.regions.saturation_mask(picture(array, channels=3))
+    assert int(plain(pale).sum()) == 9
+    return pale
+
+
+def specular_mask(array: Callable[[Any], Any]) -> Any:
+    """The white square is a highlight."""
+    import medkernels as mk
+
+    highlights = mk.regions.specular_mask(picture(array, channels=3), max_area=10)
+    assert int(plain(highlights).sum()) == 9
+    return highlights
+
+
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
     ("features", "affine_covariant"): affine_covariant,
@@ -204,6 +252,10 @@ CALLS = {
     ("regions", "fill_holes"): fill_holes,
     ("regions", "label"): label,
     ("regions", "max_tree"): max_tree,
+    ("regions", "mmser"): mmser,
+    ("regions", "mser"): mser,
+    ("regions", "saturation_mask"): saturation_mask,
+    ("regions", "specular_mask"): specular_mask,
     ("render", "ellipses"): ellipses,
     ("render", "ellipsoids"): ellipsoids,
     ("topology", "betti_curve"): betti_curve,

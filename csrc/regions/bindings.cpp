@@ -2,12 +2,17 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/parallel.h"
 #include "regions/area_open.h"
 #include "regions/fill_holes.h"
 #include "regions/label.h"
 #include "regions/max_tree.h"
+#include "regions/mmser.h"
+#include "regions/mser.h"
+#include "regions/saturation_mask.h"
+#include "regions/specular_mask.h"
 
 namespace py = pybind11;
 
@@ -106,6 +111,86 @@ py::tuple max_tree(const Array<T>& image, int connectivity) {
   return py::make_tuple(parent.array, order.array, area.array);
 }
 
+// What is known of each region: its node's level, a number that tells its stability, its elements, and the moments of
+// their positions.
+template <class T>
+struct FoundRegions {
+  std::vector<int32_t> levels;
+  std::vector<T> scores;
+  mk::regions::Members members;
+  std::vector<double> moments;
+
+  FoundRegions() = default;
+  FoundRegions(const mk::regions::Nodes& nodes, std::span<const int32_t> chosen, std::vector<T> found, const Grid& grid)
+      : scores(std::move(found)),
+        members(mk::regions::collect_members(nodes, chosen)),
+        moments(mk::regions::position_moments(members, grid.width)) {
+    for (const int32_t node : chosen) levels.push_back(nodes.level[node]);
+  }
+
+  py::tuple arrays() const {
+    const auto n = static_cast<py::ssize_t>(levels.size());
+    return py::make_tuple(rows(members.elements, {static_cast<py::ssize_t>(members.elements.size())}),
+                          rows(members.offsets, {n + 1}), rows(levels, {n}), rows(scores, {n}), rows(moments, {n, 5}));
+  }
+};
+
+py::list mser(const Array<uint8_t>& image, int connectivity, int delta, int64_t min_area, int64_t max_area,
+              double max_variation, double min_diversity) {
+  const Batch<uint8_t> batch(image, connectivity);
+  std::vector<FoundRegions<double>> found(batch.count);
+  {
+    const py::gil_scoped_release release;
+    mk::parallel_for(batch.count, [&](int64_t i) {
+      const mk::regions::Nodes nodes = mk::regions::build_nodes(batch[i], batch.grid);
+      auto stable = mk::regions::find_stable(nodes, {delta, min_area, max_area, max_variation, min_diversity});
+      found[i] = {nodes, stable.nodes, std::move(stable.variations), batch.grid};
+    });
+  }
+  py::list items;
+  for (const auto& item : found) items.append(item.arrays());
+  return items;
+}
+
+// min_level has one number an item.
+py::tuple mmser(const Array<uint8_t>& image, int connectivity, int delta, int64_t min_area, int64_t max_area,
+                const Array<int32_t>& min_level) {
+  const Batch<uint8_t> batch(image, connectivity);
+  Results<uint8_t> masks(batch);
+  std::vector<FoundRegions<int64_t>> found(batch.count);
+  const int32_t* const least = min_level.data();
+  {
+    const py::gil_scoped_release release;
+    mk::parallel_for(batch.count, [&](int64_t i) {
+      const mk::regions::Nodes nodes = mk::regions::build_nodes(batch[i], batch.grid);
+      auto bright = mk::regions::find_bright(nodes, {delta, min_area, max_area, least[i]});
+      mk::regions::paint_nodes(nodes, bright.nodes, masks[i]);
+      found[i] = {nodes, bright.nodes, std::move(bright.growths), batch.grid};
+    });
+  }
+  py::list items;
+  for (const auto& item : found) items.append(item.arrays());
+  return py::make_tuple(masks.array, items);
+}
+
+// rgb: [batch, height, width, 3]. Calls function(rgb, grid, mask) for each picture.
+template <class Function>
+Array<uint8_t> rgb_to_mask(const Array<uint8_t>& rgb, const Function& function) {
+  const int64_t count = rgb.shape(0);
+  const Grid grid{1, rgb.shape(1), rgb.shape(2), 8};
+  Array<uint8_t> masks({rgb.shape(0), rgb.shape(1), rgb.shape(2)});
+  const auto size = static_cast<size_t>(grid.size());
+  const uint8_t* const from = rgb.data();
+  uint8_t* const to = masks.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    mk::parallel_for(count, [&](int64_t i) {
+      function(std::span<const uint8_t>{from + i * 3 * size, 3 * size}, grid, std::span<uint8_t>{to + i * size, size});
+    });
+  }
+  return masks;
+}
+
 template <class T>
 void bind_type(py::module_& m) {
   m.def("max_tree", &max_tree<T>, py::arg("image").noconvert(), py::arg("connectivity"));
@@ -136,4 +221,23 @@ void bind_regions(py::module_& m) {
   bind_type<int16_t>(m);
   bind_type<float>(m);
   bind_type<double>(m);
+  m.def("mser", &mser, py::arg("image").noconvert(), py::arg("connectivity"), py::arg("delta"), py::arg("min_area"),
+        py::arg("max_area"), py::arg("max_variation"), py::arg("min_diversity"));
+  m.def("mmser", &mmser, py::arg("image").noconvert(), py::arg("connectivity"), py::arg("delta"), py::arg("min_area"),
+        py::arg("max_area"), py::arg("min_level").noconvert());
+  m.def(
+      "saturation_mask",
+      [](const Array<uint8_t>& rgb) {
+        return rgb_to_mask(
+            rgb, [](const auto& from, const Grid&, const auto& to) { mk::regions::saturation_mask(from, to); });
+      },
+      py::arg("rgb").noconvert());
+  m.def(
+      "specular_mask",
+      [](const Array<uint8_t>& rgb, int delta, int64_t min_area, int64_t max_area, int64_t max_patch) {
+        return rgb_to_mask(rgb, [=](const auto& from, const Grid& grid, const auto& to) {
+          mk::regions::specular_mask(from, grid, {delta, min_area, max_area, max_patch}, to);
+        });
+      },
+      py::arg("rgb").noconvert(), py::arg("delta"), py::arg("min_area"), py::arg("max_area"), py::arg("max_patch"));
 }

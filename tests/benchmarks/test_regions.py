@@ -9,13 +9,13 @@ torch = pytest.importorskip("torch")
 
 from medkernels.benchmarks import label, load_op  # noqa: E402
 
-OPS = ("label", "max_tree")
+OPS = ("label", "max_tree", "mser", "specular_mask")
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_providers_agree(op: str) -> None:
     module = load_op(op)
-    for case in module.cases("small"):
+    for case in (c for c in module.cases("small") if not c.curve):
         inputs = case.inputs("cpu", 0)
         assert case.work(inputs, False).units > 0
         ours = module.PROVIDERS[0].run(inputs, False)

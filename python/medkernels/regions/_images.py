@@ -77,11 +77,13 @@ def numbers(name: str, value: Any, op: str) -> tuple[npt.NDArray[Any], Callable[
     return array, _interop.restorer(value)
 
 
-def read_images(name: str, value: Any, dimensions: int, op: str) -> Images:
-    """Check the shape of pictures or volumes."""
+def read_images(name: str, value: Any, dimensions: int, op: str, shapes: str | None = None) -> Images:
+    """Check the shape of pictures or volumes; `shapes` is what messages say of it."""
     array, restore = numbers(name, value, op)
     if array.ndim not in (dimensions, dimensions + 1):
-        raise ValueError(f"{name} must have shape {SHAPES[dimensions]}, but has shape {list(array.shape)}")
+        raise ValueError(
+            f"{name} must have shape {shapes or SHAPES[dimensions]}, but has shape {list(array.shape)}"
+        )
     batched = array.ndim == dimensions + 1
     item = array.shape[1:] if batched else array.shape
     size = int(np.prod(item, dtype=object))
