@@ -17,7 +17,7 @@ constexpr PatchShape kShapePatch{41, 18.0 / 40};
 constexpr double kShapeWindow = 3;  // sigma of the window, in which gradients count
 
 constexpr double kReach = 3;      // sigmas that the blur of patches reaches
-constexpr double kDensest = 1.2;  // samples are at most this many sigmas of the level apart
+constexpr double kDensest = 1.5;  // samples are at most this many sigmas of the level apart
 
 // Singular vectors of symmetric [a b; b c]: (cos, sin) of the greater singular value, and both values.
 struct Symmetric {

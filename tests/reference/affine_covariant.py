@@ -106,7 +106,7 @@ def patch(space: list, levels: int, U: Floats, D: Floats, t: Floats, side: int, 
     )
     axes, widths = [], []
     for length in D:
-        dense = max(1, math.ceil(step * length / (1.2 * sigma)))
+        dense = max(1, math.ceil(step * length / (1.5 * sigma)))
         width = math.sqrt(max(0.0, 1 - (sigma / length) ** 2)) * dense / step
         margin = math.ceil(3 * width) if width >= 1e-3 else 0
         n = (side - 1) * dense + 2 * margin
