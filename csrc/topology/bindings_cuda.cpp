@@ -73,7 +73,8 @@ struct PackedArrays {
 };
 
 void wasserstein_matrix(double scale, const py::tuple& diagrams, const py::tuple& others, bool symmetric, double ground,
-                        uintptr_t distances, int device, uintptr_t stream) {
+                        uintptr_t distances, int device, uintptr_t stream, int64_t memory,
+                        const py::function& allocate) {
   const PackedArrays first(diagrams), second(others);
   const mk::cuda::WassersteinRequest request{
       .diagrams = first.views(),
@@ -83,7 +84,12 @@ void wasserstein_matrix(double scale, const py::tuple& diagrams, const py::tuple
       .scale = scale,
       .distances = reinterpret_cast<double*>(distances),
       .device = device,
-      .stream = reinterpret_cast<void*>(stream)};
+      .stream = reinterpret_cast<void*>(stream),
+      .memory = memory,
+      .allocate = [&allocate](size_t bytes) {
+        const py::gil_scoped_acquire gil;
+        return reinterpret_cast<void*>(allocate(bytes).cast<uintptr_t>());
+      }};
   const py::gil_scoped_release release;
   mk::cuda::wasserstein_matrix(request);
 }
@@ -123,6 +129,7 @@ void bind_topology_cuda(py::module_& m) {
       },
       py::arg("size"), py::arg("doubles"));
   m.def("wasserstein_matrix", &wasserstein_matrix, py::arg("scale"), py::arg("diagrams"), py::arg("others"),
-        py::arg("symmetric"), py::arg("ground"), py::arg("distances"), py::arg("device"), py::arg("stream"));
+        py::arg("symmetric"), py::arg("ground"), py::arg("distances"), py::arg("device"), py::arg("stream"),
+        py::arg("memory"), py::arg("allocate"));
   m.attr("most_points") = mk::cuda::kMostPoints;
 }

@@ -160,8 +160,23 @@ int64_t most_bars(const PackedDiagrams& diagrams) {
   return most;
 }
 
+// The two sets in device memory, and memory for so many blocks.
+struct Memory {
+  DeviceSet a, b;
+  char* work;
+};
+
+Memory lay_out(Arena& arena, const WassersteinRequest& request, int64_t bytes_of_work) {
+  const auto stream = static_cast<cudaStream_t>(request.stream);
+  Memory memory{};
+  memory.a = upload(arena, request.diagrams, stream);
+  memory.b = request.symmetric ? memory.a : upload(arena, request.others, stream);
+  memory.work = arena.take<char>(bytes_of_work);
+  return memory;
+}
+
 template <Ground ground, int kWarps>
-void launch(const WassersteinRequest& request, const DeviceSet& a, const DeviceSet& b, int64_t pairs, int64_t most) {
+void run(const WassersteinRequest& request, int64_t pairs, int64_t most) {
   const auto stream = static_cast<cudaStream_t>(request.stream);
   const auto kernel = match_pairs<ground, kWarps>;
   const int64_t bytes = work_bytes(most);
@@ -170,11 +185,15 @@ void launch(const WassersteinRequest& request, const DeviceSet& a, const DeviceS
         "asking for the number of multiprocessors");
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks_at_once, kernel, kWarps * kWarp, 0),
         "asking for the occupancy");
-  const int64_t affordable = std::max<int64_t>(1, free_memory(request.device) / kShareOfMemory / bytes);
+  const int64_t affordable = std::max<int64_t>(1, request.memory / kShareOfMemory / bytes);
   const int64_t blocks = std::min({pairs, static_cast<int64_t>(multiprocessors) * blocks_at_once, affordable});
-  const Buffer memory(static_cast<size_t>(blocks * bytes));
+
+  Arena sizes;
+  lay_out(sizes, request, blocks * bytes);
+  Arena arena(request.allocate(sizes.bytes()));
+  const Memory memory = lay_out(arena, request, blocks * bytes);
   kernel<<<static_cast<unsigned>(blocks), kWarps * kWarp, 0, stream>>>(
-      a, b, pairs, request.symmetric, most, memory.as<char>(), bytes, request.scale, request.distances);
+      memory.a, memory.b, pairs, request.symmetric, most, memory.work, bytes, request.scale, request.distances);
   check(cudaGetLastError(), "starting the distances");
   check(cudaStreamSynchronize(stream), "computing the distances");
 }
@@ -192,19 +211,11 @@ void wasserstein_matrix(const WassersteinRequest& request) {
   const int64_t pairs = request.symmetric ? rows * (rows - 1) / 2 : rows * columns;
   if (pairs == 0) return;
 
-  Arena sizes;
-  upload(sizes, request.diagrams, stream);
-  if (!request.symmetric) upload(sizes, others, stream);
-  const Buffer buffer(sizes.bytes());
-  Arena arena(&buffer);
-  const DeviceSet a = upload(arena, request.diagrams, stream);
-  const DeviceSet b = request.symmetric ? a : upload(arena, others, stream);
-
   const int64_t most = std::max<int64_t>(1, std::max(most_bars(request.diagrams), most_bars(others)));
   const bool euclidean = request.ground == Ground::euclidean, small = most <= kBarsForOneWarp;
-  const auto run = euclidean ? (small ? launch<Ground::euclidean, 1> : launch<Ground::euclidean, kManyWarps>)
-                             : (small ? launch<Ground::maximum, 1> : launch<Ground::maximum, kManyWarps>);
-  run(request, a, b, pairs, most);
+  const auto kind = euclidean ? (small ? run<Ground::euclidean, 1> : run<Ground::euclidean, kManyWarps>)
+                              : (small ? run<Ground::maximum, 1> : run<Ground::maximum, kManyWarps>);
+  kind(request, pairs, most);
 }
 
 }  // namespace mk::cuda

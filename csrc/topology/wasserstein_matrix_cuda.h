@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "topology/bar_cost.h"
@@ -27,6 +28,8 @@ struct WassersteinRequest {
   double* distances;  // device memory, [diagrams, others]
   int device;
   void* stream;
+  int64_t memory;                         // bytes that can be allocated
+  std::function<void*(size_t)> allocate;  // device memory for the time of the call, aligned for any type
 };
 
 // Distances of order 1. One block of threads a pair; memory beyond the result is that of the diagrams and of the pairs

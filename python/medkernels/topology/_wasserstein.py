@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -167,8 +167,27 @@ def starts(diagrams: Sequence[Any]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum([len(d) for d in diagrams])]).astype(np.int64)
 
 
+class Device(NamedTuple):
+    """A CUDA device as a framework sees it.
+
+    Attributes
+    ----------
+    number, stream
+        Of the device, and the handle of the stream to work on.
+    free
+        Bytes of device memory that the framework can allocate.
+    allocate
+        From a number of bytes to an address, and what keeps that memory.
+    """
+
+    number: int
+    stream: int
+    free: int
+    allocate: Callable[[int], tuple[int, Any]]
+
+
 def matrix_on_device(
-    module: ModuleType, sets: Sequence[Packed], options: Options, distances: int, device: int, stream: int
+    module: ModuleType, sets: Sequence[Packed], options: Options, device: Device, distances: int
 ) -> None:
     """Write distances of order 1 among one set, or between two, to an address on a CUDA device.
 
@@ -176,7 +195,24 @@ def matrix_on_device(
     """
     symmetric = len(sets) == 1
     scale, *packed = _core.topology.pack_bars(*sets[0], *sets[-1], symmetric, options.drop)
-    module.topology.wasserstein_matrix(scale, *packed, symmetric, options.ground, distances, device, stream)
+    held: list[Any] = []
+
+    def allocate(count: int) -> int:
+        pointer, holder = device.allocate(count)
+        held.append(holder)
+        return pointer
+
+    module.topology.wasserstein_matrix(
+        scale,
+        *packed,
+        symmetric,
+        options.ground,
+        distances,
+        device.number,
+        device.stream,
+        device.free,
+        allocate,
+    )
 
 
 def device_module(options: Options) -> ModuleType | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medkernels import _backends, _interop
 from medkernels.topology._wasserstein import (
+    Device,
     Options,
     device_module,
     differentiate,
@@ -108,6 +109,16 @@ def _differentiate(ctx: Any, upstream: Tensor, _: Tensor | None) -> tuple[Tensor
 _wasserstein.register_autograd(_differentiate, setup_context=_setup_context)
 
 
+def _device(device: torch.device) -> Device:
+    def allocate(count: int) -> tuple[int, Tensor]:
+        memory = torch.empty(count, dtype=torch.uint8, device=device)
+        return memory.data_ptr(), memory
+
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + cached
+    return Device(device.index, torch.cuda.current_stream(device).cuda_stream, free, allocate)
+
+
 @torch.library.custom_op("medkernels::wasserstein_matrix", mutates_args=())
 def _matrix(
     diagrams: Sequence[Tensor],
@@ -124,8 +135,7 @@ def _matrix(
         found = like.new_empty((len(sets[0]), len(sets[-1])), dtype=torch.float64)
         bars = [torch.cat([like.new_empty((0, 2)), *items]).double().cpu() for items in sets]
         packed = [(rows.numpy(), starts(items)) for rows, items in zip(bars, sets, strict=True)]
-        stream = torch.cuda.current_stream(device).cuda_stream
-        matrix_on_device(module, packed, options, found.data_ptr(), device.index, stream)
+        matrix_on_device(module, packed, options, _device(device), found.data_ptr())
         return found
     if device.type not in ("cpu", "cuda"):
         _backends.fall_back_to_cpu("wasserstein_matrix", f"there is no kernel for {device.type!r} tensors")

@@ -8,6 +8,7 @@ import numpy as np
 
 from medkernels import _interop
 from medkernels.topology._wasserstein import (
+    Device,
     Options,
     as_diagram,
     check_options,
@@ -124,6 +125,14 @@ def _cupy_matrix(diagrams: list[Any], others: list[Any] | None, options: Options
         packed = [
             (cupy.asnumpy(cupy.concatenate(x)) if x else np.empty((0, 2)), starts(x)) for x in on_device
         ]
-        stream = cupy.cuda.get_current_stream().ptr
-        matrix_on_device(module, packed, options, found.data.ptr, device.id, stream)
+        free = device.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
+        place = Device(device.id, cupy.cuda.get_current_stream().ptr, free, _allocate)
+        matrix_on_device(module, packed, options, place, found.data.ptr)
     return found
+
+
+def _allocate(count: int) -> tuple[int, Any]:
+    import cupy
+
+    memory = cupy.cuda.alloc(count)
+    return memory.ptr, memory
