@@ -76,11 +76,12 @@ Filtration<T> of_rows(int64_t size, double threshold, const Row& distance_row) {
   });
   std::vector<T> farthest(size, T(0));
   for (int64_t i = 0; i < size; ++i) {
-    const T* row = lengths.data() + first(i) - (i + 1);
+    const T* row = lengths.data() + first(i);
+    T* others = farthest.data() + (i + 1);
     T reach = farthest[i];
-    for (int64_t j = i + 1; j < size; ++j) {
-      reach = std::max(reach, row[j]);
-      farthest[j] = std::max(farthest[j], row[j]);
+    for (int64_t k = 0; k < size - i - 1; ++k) {
+      reach = std::max(reach, row[k]);
+      others[k] = std::max(others[k], row[k]);
     }
     farthest[i] = reach;
   }
@@ -91,11 +92,12 @@ Filtration<T> of_rows(int64_t size, double threshold, const Row& distance_row) {
   edges.reserve(lengths.size());
   kept.reserve(lengths.size());
   for (int32_t i = 0; i < size; ++i) {
-    const T* row = lengths.data() + first(i) - (i + 1);
+    const T* row = lengths.data() + first(i);
     for (int32_t j = i + 1; j < size; ++j) {
-      if (!(row[j] <= limit)) continue;
+      const T length = row[j - i - 1];
+      if (!(length <= limit)) continue;
       edges.push_back({i, j});
-      kept.push_back(row[j] + T(0));  // -0 becomes 0
+      kept.push_back(length + T(0));  // -0 becomes 0
     }
   }
   return sorted(size, edges, kept);
