@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -19,35 +20,33 @@ constexpr double kNextPixel = 0.6;  // an extremum further off than this belongs
 constexpr double kFurthest = 1.5;   // one that stays further off than this is none
 constexpr double kPromising = 0.8;  // share of the threshold that a pixel must reach before refinement
 
-// Differences of neighbouring levels of one octave.
+// Differences of neighbouring levels of one octave. They are not stored: most pixels are looked at once.
 struct Differences {
-  int64_t width, height;
-  std::vector<std::vector<float>> planes;
+  int64_t width, height, count;
+  std::vector<const float*> levels;
 
-  explicit Differences(const Octave& octave) : width(octave.width), height(octave.height) {
-    planes.assign(octave.levels.size() - 1, std::vector<float>(width * height));
-    parallel_for(height * std::ssize(planes), [&](int64_t item) {
-      const int64_t s = item / height, begin = item % height * width;
-      const float *low = octave.levels[s].data() + begin, *high = octave.levels[s + 1].data() + begin;
-      float* out = planes[s].data() + begin;
-      for (int64_t x = 0; x < width; ++x) out[x] = high[x] - low[x];
-    });
+  explicit Differences(const Octave& octave)
+      : width(octave.width), height(octave.height), count(std::ssize(octave.levels) - 1) {
+    for (const auto& level : octave.levels) levels.push_back(level.data());
   }
 
-  double at(int64_t s, int64_t y, int64_t x) const { return planes[s][y * width + x]; }
+  float at(int64_t s, int64_t y, int64_t x) const {
+    const int64_t i = y * width + x;
+    return levels[s + 1][i] - levels[s][i];
+  }
 
   // Greater, or less, than all 26 neighbours.
   bool is_extremum(int64_t s, int64_t y, int64_t x) const {
-    const float value = planes[s][y * width + x];
-    const float sign = value > 0 ? 1.0f : -1.0f;
-    const float* middle = planes[s].data() + y * width + x;
-    const auto beats = [&](float other) { return sign * value > sign * other; };
-    if (!beats(middle[-1]) || !beats(middle[1]) || !beats(middle[-width]) || !beats(middle[width])) return false;
+    const float value = at(s, y, x), sign = value > 0 ? 1.0f : -1.0f;
+    const auto beats = [&](int64_t ds, int64_t dy, int64_t dx) {
+      return sign * value > sign * at(s + ds, y + dy, x + dx);
+    };
+    // Few pixels beat the four beside them.
+    if (!beats(0, 0, -1) || !beats(0, 0, 1) || !beats(0, -1, 0) || !beats(0, 1, 0)) return false;
     for (int64_t ds = -1; ds <= 1; ++ds) {
       for (int64_t dy = -1; dy <= 1; ++dy) {
-        const float* row = planes[s + ds].data() + (y + dy) * width + x;
         for (int64_t dx = -1; dx <= 1; ++dx) {
-          if ((ds != 0 || dy != 0 || dx != 0) && !beats(row[dx])) return false;
+          if ((ds != 0 || dy != 0 || dx != 0) && !beats(ds, dy, dx)) return false;
         }
       }
     }
@@ -80,7 +79,7 @@ std::optional<Found> refine(const Differences& d, int64_t s, int64_t y, int64_t 
   std::array<double, 3> gradient, offset;
   double xx, xy, yy;
   for (int step = 0;; ++step) {
-    const auto value = [&](int64_t ds, int64_t dy, int64_t dx) { return d.at(s + ds, y + dy, x + dx); };
+    const auto value = [&](int64_t ds, int64_t dy, int64_t dx) -> double { return d.at(s + ds, y + dy, x + dx); };
     const double middle = value(0, 0, 0);
     gradient = {(value(0, 0, 1) - value(0, 0, -1)) / 2, (value(0, 1, 0) - value(0, -1, 0)) / 2,
                 (value(1, 0, 0) - value(-1, 0, 0)) / 2};
@@ -116,14 +115,15 @@ std::optional<Found> refine(const Differences& d, int64_t s, int64_t y, int64_t 
 
 std::vector<Found> find_in_octave(const Octave& octave, const BlobOptions& options) {
   const Differences differences(octave);
-  const int64_t rows = std::max<int64_t>(0, differences.height - 2), planes = std::ssize(differences.planes) - 2;
+  const int64_t rows = std::max<int64_t>(0, differences.height - 2), planes = differences.count - 2;
   std::vector<std::vector<Found>> by_row(rows * planes);
   const float least = static_cast<float>(kPromising * options.peak_threshold);
   parallel_for(rows * planes, [&](int64_t item) {
     const int64_t s = 1 + item / rows, y = 1 + item % rows;
-    const float* row = differences.planes[s].data() + y * differences.width;
+    const float *low = differences.levels[s] + y * differences.width,
+                *high = differences.levels[s + 1] + y * differences.width;
     for (int64_t x = 1; x < differences.width - 1; ++x) {
-      if (!(std::abs(row[x]) >= least) || !differences.is_extremum(s, y, x)) continue;
+      if (!(std::abs(high[x] - low[x]) >= least) || !differences.is_extremum(s, y, x)) continue;
       if (const auto found = refine(differences, s, y, x, options)) by_row[item].push_back(*found);
     }
   });

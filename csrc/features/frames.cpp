@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <numeric>
-#include <utility>
 
 namespace mk::features {
 
@@ -31,20 +30,6 @@ struct Symmetric {
     cos = std::cos(angle);
     sin = std::sin(angle);
   }
-};
-
-// How one axis of a patch is sampled and blurred: `dense` samples for each one that is kept.
-struct Axis {
-  int dense, margin;
-  std::vector<float> weights;
-
-  Axis(double length, double level_sigma, double step)
-      : dense(std::max(1, static_cast<int>(std::ceil(step * length / (kDensest * level_sigma))))), margin(0) {
-    const double there = level_sigma / length;
-    weights = gaussian(std::sqrt(std::max(0.0, 1 - there * there)) * dense / step, kReach);
-    margin = static_cast<int>(weights.size()) / 2;
-  }
-  int samples(int side) const { return (side - 1) * dense + 1 + 2 * margin; }
 };
 
 double window(double u, double v, double sigma) { return std::exp(-(u * u + v * v) / (2 * sigma * sigma)); }
@@ -79,24 +64,36 @@ Ellipse ellipse_of(const Frame& f) {
   return {s.cos, s.sin, std::sqrt(s.greater), std::sqrt(s.less), f.x, f.y};
 }
 
+void PatchSampler::Axis::set(double length, double level_sigma, double step) {
+  dense = std::max(1, static_cast<int>(std::ceil(step * length / (kDensest * level_sigma))));
+  const double there = level_sigma / length;
+  gaussian(std::sqrt(std::max(0.0, 1 - there * there)) * dense / step, kReach, weights);
+  margin = static_cast<int>(weights.size()) / 2;
+}
+
+void PatchSampler::blur(const std::vector<float>& weights, const float* in, int64_t stride, int64_t size, float* out) {
+  rows_.resize(weights.size());
+  for (size_t k = 0; k < weights.size(); ++k) rows_[k] = in + static_cast<int64_t>(k) * stride;
+  pixel_rows().weighted_sum(rows_.data(), weights.data(), static_cast<int>(weights.size()), size, out);
+}
+
 const float* PatchSampler::sample(const Ellipse& ellipse, const PatchShape& shape) {
   // The blurriest level that is not more blurred than the patch is to be along its minor axis.
-  size_t octave = 0;
-  int level = 0;
-  for (size_t o = 0; o < space_->octaves.size(); ++o) {
-    for (int s = 0; s <= space_->levels; ++s) {
-      if (space_->sigma(o, s) <= ellipse.minor * (1 + 1e-9)) octave = o, level = s;
-    }
-  }
+  const double finest = space_->sigma(0, 0);
+  const double doublings = std::max(0.0, std::log2(ellipse.minor / finest) + 1e-9);
+  const size_t octave = std::min(static_cast<size_t>(doublings), space_->octaves.size() - 1);
+  const int level =
+      std::min(static_cast<int>((doublings - static_cast<double>(octave)) * space_->levels), space_->levels);
   const Octave& from = space_->octaves[octave];
   const double sigma = space_->sigma(octave, level);
-  const Axis across(ellipse.major, sigma, shape.step), down(ellipse.minor, sigma, shape.step);
-  const int side = shape.side, width = across.samples(side), height = down.samples(side);
+  across_.set(ellipse.major, sigma, shape.step);
+  down_.set(ellipse.minor, sigma, shape.step);
+  const int side = shape.side, width = across_.samples(side), height = down_.samples(side);
 
   samples_.resize(width * height);
   const double half = (side - 1) / 2.0 * shape.step;
-  const double du = shape.step / across.dense, dv = shape.step / down.dense;
-  const double u = -half - across.margin * du, v = -half - down.margin * dv;
+  const double du = shape.step / across_.dense, dv = shape.step / down_.dense;
+  const double u = -half - across_.margin * du, v = -half - down_.margin * dv;
   const Frame f = ellipse.frame();
   for (int i = 0; i < height; ++i) {
     const double row = v + i * dv;
@@ -107,20 +104,14 @@ const float* PatchSampler::sample(const Ellipse& ellipse, const PatchShape& shap
   }
 
   // Down, then across, each in one go over all rows: where a sum runs over the end of a row, nothing is kept.
-  const auto blur = [this](const std::vector<float>& weights, const float* in, int64_t stride, int64_t size,
-                           float* out) {
-    rows_.resize(weights.size());
-    for (size_t k = 0; k < weights.size(); ++k) rows_[k] = in + static_cast<int64_t>(k) * stride;
-    pixel_rows().weighted_sum(rows_.data(), weights.data(), static_cast<int>(weights.size()), size, out);
-  };
-  const int kept_rows = height - 2 * down.margin, size = kept_rows * width;
+  const int kept_rows = height - 2 * down_.margin, size = kept_rows * width;
   blurred_.resize(size);
-  blur(down.weights, samples_.data(), width, size, blurred_.data());
-  blur(across.weights, blurred_.data(), 1, size - 2 * across.margin, samples_.data());
+  blur(down_.weights, samples_.data(), width, size, blurred_.data());
+  blur(across_.weights, blurred_.data(), 1, size - 2 * across_.margin, samples_.data());
   patch_.resize(side * side);
   for (int i = 0; i < side; ++i) {
-    const float* row = samples_.data() + i * down.dense * width;
-    for (int j = 0; j < side; ++j) patch_[i * side + j] = row[j * across.dense];
+    const float* row = samples_.data() + i * down_.dense * width;
+    for (int j = 0; j < side; ++j) patch_[i * side + j] = row[j * across_.dense];
   }
   return patch_.data();
 }

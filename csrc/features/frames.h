@@ -38,7 +38,19 @@ class PatchSampler {
   const float* sample(const Ellipse& ellipse, const PatchShape& shape);
 
  private:
+  // How one axis of a patch is sampled and blurred: `dense` samples for each one that is kept.
+  struct Axis {
+    int dense, margin;
+    std::vector<float> weights;
+
+    void set(double length, double level_sigma, double step);
+    int samples(int side) const { return (side - 1) * dense + 1 + 2 * margin; }
+  };
+
+  void blur(const std::vector<float>& weights, const float* in, int64_t stride, int64_t size, float* out);
+
   const ScaleSpace* space_;
+  Axis across_, down_;
   std::vector<float> samples_, blurred_, patch_;
   std::vector<const float*> rows_;
 };

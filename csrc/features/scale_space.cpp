@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "common/parallel.h"
@@ -16,7 +15,8 @@ constexpr int32_t kSmallest = 12;  // pixels of the shorter side of an octave
 
 // Rows above and below the image, and pixels left and right of it, repeat its rim.
 std::vector<float> blur(const Pixels& image, double sigma) {
-  const std::vector<float> weights = gaussian(sigma, kReach);
+  std::vector<float> weights;
+  gaussian(sigma, kReach, weights);
   const int count = static_cast<int>(weights.size()), radius = count / 2;
   const int64_t width = image.width, height = image.height;
   std::vector<float> result(width * height);
@@ -66,14 +66,18 @@ std::vector<float> halved_image(const Pixels& image) {
 
 }  // namespace
 
-std::vector<float> gaussian(double sigma, double reach) {
+void gaussian(double sigma, double reach, std::vector<float>& weights) {
   const int radius = sigma < 1e-3 ? 0 : static_cast<int>(std::ceil(reach * sigma));
-  std::vector<double> exact(2 * radius + 1, 1.0);
-  for (int k = -radius; k <= radius && radius > 0; ++k) exact[k + radius] = std::exp(-0.5 * k * k / (sigma * sigma));
-  const double sum = std::accumulate(exact.begin(), exact.end(), 0.0);
-  std::vector<float> weights(exact.size());
-  std::transform(exact.begin(), exact.end(), weights.begin(), [sum](double w) { return static_cast<float>(w / sum); });
-  return weights;
+  weights.resize(2 * radius + 1);
+  weights[radius] = 1;
+  double sum = 1;
+  for (int k = 1; k <= radius; ++k) {
+    const double weight = std::exp(-0.5 * k * k / (sigma * sigma));
+    weights[radius - k] = weights[radius + k] = static_cast<float>(weight);
+    sum += 2 * weight;
+  }
+  const float scale = static_cast<float>(1 / sum);
+  for (float& weight : weights) weight *= scale;
 }
 
 double ScaleSpace::sigma(size_t octave, double level) const {

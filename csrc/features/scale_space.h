@@ -1,8 +1,8 @@
 // An image at growing scales: octaves of half the size each, and levels within them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "features/pixel_rows.h"
@@ -33,6 +33,6 @@ struct ScaleSpace {
 ScaleSpace scale_space(const Pixels& image, int levels, bool doubled);
 
 // A Gaussian sampled at whole numbers up to `reach` sigmas from 0, of sum 1; one weight where sigma is (nearly) 0.
-std::vector<float> gaussian(double sigma, double reach);
+void gaussian(double sigma, double reach, std::vector<float>& weights);
 
 }  // namespace mk::features

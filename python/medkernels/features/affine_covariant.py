@@ -94,8 +94,8 @@ def affine_covariant(
 
     Notes
     -----
-    Time is O(H W) and, for each feature, that of up to 15 patches of 41 x 41 samples. Memory is about 240
-    bytes a pixel when the image is doubled, else 60. Results do not depend on the number of threads; between
+    Time is O(H W) and, for each feature, that of up to 15 patches of 41 x 41 samples. Memory is about 150
+    bytes a pixel when the image is doubled, else 40. Results do not depend on the number of threads; between
     processors they differ by rounding, which may decide about a blob at a threshold. No derivatives are
     passed on.
 
@@ -140,8 +140,8 @@ def affine_covariant(
     views, restore = numpy_arrays("affine_covariant", {"image": image})
     grey = _grey(views["image"])
     height, width = grey.shape
-    # Of each octave levels + 3 blurred images and levels + 2 differences; a third more for smaller octaves.
-    planes = (4 if doubled else 1) * (2 * int(levels) + 5) * 4 / 3
+    # Of each octave levels + 3 blurred images and one to make them from; a third more for smaller octaves.
+    planes = (4 if doubled else 1) * (int(levels) + 4) * 4 / 3
     needed = math.ceil(planes * height * width * grey.itemsize)
     _checks.check_memory(f"image of {width} x {height} pixels", needed, _backends.available_memory())
     found = _core.features.affine_covariant(grey, *options)
