@@ -76,6 +76,7 @@ struct Neighbours {
   std::vector<Step> steps;
   std::vector<int32_t> offsets;
   std::vector<uint32_t> apart;  // of each, the neighbours that do not touch it, and not itself
+  std::vector<int32_t> rows;    // offsets to the rows with neighbours
 
   explicit Neighbours(const Grid& grid) {
     const bool volume = grid.connectivity == 6 || grid.connectivity > 8;
@@ -85,8 +86,10 @@ struct Neighbours {
         for (int y = -1; y <= 1; ++y)
           for (int x = -1; x <= 1; ++x)
             if (const Step step{z, y, x}; step.shared_axes() == same) steps.push_back(step);
+    rows.push_back(0);
     for (const Step& a : steps) {
       offsets.push_back(static_cast<int32_t>((a.z * grid.height + a.y) * grid.width + a.x));
+      if (a.x == 0) rows.push_back(offsets.back());
       uint32_t others = 0;
       for (size_t i = 0; i < steps.size(); ++i) {
         const Step& b = steps[i];
@@ -127,42 +130,63 @@ void compare_neighbours(std::span<const T> image, const Grid& grid, const Neighb
   });
 }
 
+// The set that an element is in: the way to its root; at the root the number of elements and the canonical one.
+struct Set {
+  int32_t link;  // another element, or minus the number of elements
+  int32_t leader;
+};
+
 // Joins elements, level by level in falling order and in raster order within a level. Parents are then right but for
-// elements of a component at one level, which lead to one another and at last to the first in raster order.
+// elements of a component at one level, which lead to one another and at last to the first in raster order; areas are
+// right for canonical elements.
 template <class T>
 void join_elements(std::span<const T> image, const Neighbours& neighbours, const MaxTree& tree) {
   const auto size = static_cast<int64_t>(image.size());
-  const std::unique_ptr<int32_t[]> above(new int32_t[size]);   // the path to the root of the set an element is in
-  const std::unique_ptr<int32_t[]> leader(new int32_t[size]);  // the canonical element of a set, at its root
+  const std::unique_ptr<Set[]> sets(new Set[size]);
   const auto root = [&](int32_t x) {
-    while (above[x] != x) x = above[x] = above[above[x]];
-    return x;
+    for (;;) {
+      const int32_t up = sets[x].link;
+      if (up < 0) return x;
+      const int32_t next = sets[up].link;
+      if (next < 0) return up;
+      sets[x].link = next;
+      x = next;
+    }
   };
   const auto join = [&](int32_t x) {
     auto joined = static_cast<uint32_t>(tree.parent[x]);  // the bits of compare_neighbours
-    tree.parent[x] = above[x] = x;
-    tree.area[x] = 1;
-    int32_t set = x, lead = x;  // what x is in, and its canonical element, at the level of x
+    tree.parent[x] = x;
+    sets[x] = {-1, x};
+    int32_t set = x, count = 1, lead = x;  // what x is in, its size, and its canonical element, at the level of x
     while (joined != 0) {
       const int k = std::countr_zero(joined);
       joined &= neighbours.apart[k];
       const int32_t other = root(x + neighbours.offsets[k]);
       if (other == set) continue;
-      int32_t child = leader[other];
-      const bool smaller = tree.area[lead] < tree.area[child];
-      if (image[child] == image[x] && child < lead) std::swap(lead, child);
+      const int32_t others = -sets[other].link;
+      int32_t child = sets[other].leader;
+      tree.area[child] = others;
+      if (child < lead && image[child] == image[x]) std::swap(lead, child);
       tree.parent[child] = lead;
-      tree.area[lead] += tree.area[child];
-      if (smaller) {
-        above[set] = other;
+      if (count < others) {
+        sets[set].link = other;
         set = other;
       } else {
-        above[other] = set;
+        sets[other].link = set;
       }
+      count += others;
     }
-    leader[set] = lead;
+    sets[set] = {-count, lead};
   };
-  constexpr int64_t between_checks = 1 << 16;
+  // What will be needed soon is fetched: elements of one level lie anywhere.
+  constexpr int64_t ahead = 12, between_checks = 1 << 16;
+  const auto fetch = [&](int32_t x) {
+    __builtin_prefetch(&tree.parent[x], 1);
+    for (const int32_t offset : neighbours.rows) {
+      const int64_t y = int64_t{x} + offset;
+      if (y >= 0 && y < size) __builtin_prefetch(&sets[y], 1);
+    }
+  };
   int64_t joined = 0;
   for (int64_t last = size; last > 0;) {
     int64_t first = last - 1;
@@ -170,10 +194,13 @@ void join_elements(std::span<const T> image, const Neighbours& neighbours, const
     while (first > 0 && image[tree.order[first - 1]] == level) --first;
     for (int64_t i = first; i < last; ++i) {
       if (++joined % between_checks == 0) check_interrupt();
+      if (i + ahead < last) fetch(tree.order[i + ahead]);
       join(tree.order[i]);
     }
     last = first;
   }
+  const int32_t top = root(tree.order[0]);
+  tree.area[sets[top].leader] = -sets[top].link;
 }
 
 // Leads every element to a canonical one. Threads see each other's entries before or after they are final; both lead

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from medkernels import _checks, _core
 from medkernels.regions._found import Found, regions
@@ -113,21 +112,21 @@ def mser(
     images = read_pictures(image, "mser")
     check_room("image", images, BYTES)
     signs = {"both": (-1, 1), "dark": (-1,), "bright": (1,)}[polarity]
-    found = [_detect(images.array, sign, options) for sign in signs]
-    return images.items(
-        [
-            regions([(sign, part[i]) for sign, part in zip(signs, found, strict=True)], images.restore)
-            for i in range(len(images.array))
-        ]
-    )
+    # One batch of pictures and negatives: threads share what can be shared.
+    upright = [images.array if sign > 0 else WHITE - images.array for sign in signs]
+    found = _core.regions.mser(upright[0] if len(signs) == 1 else np.concatenate(upright), *options)
+    count = len(images.array)
+    items = []
+    for i in range(count):
+        parts = [(sign, _upright(sign, found[k * count + i])) for k, sign in enumerate(signs)]
+        items.append(regions(parts, images.restore))
+    return images.items(items)
 
 
-def _detect(array: npt.NDArray[np.uint8], sign: int, options: tuple[Any, ...]) -> list[Found]:
-    """What one polarity finds in each item; dark regions are bright ones of the negative."""
-    found: list[Found] = _core.regions.mser(array if sign > 0 else WHITE - array, *options)
-    if sign > 0:
-        return found
-    return [(elements, offsets, WHITE - level, *rest) for elements, offsets, level, *rest in found]
+def _upright(sign: int, found: Found) -> Found:
+    """Levels of the picture, where a dark region was found in the negative."""
+    elements, offsets, level, *rest = found
+    return (elements, offsets, level if sign > 0 else WHITE - level, *rest)
 
 
 def read_pictures(image: Any, op: str) -> Images:
