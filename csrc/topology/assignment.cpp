@@ -59,7 +59,7 @@ void AssignmentSolver::reduce_rows(const Choices& choices) {
         continue;
       }
       const int32_t owner = row_of_[best_column];
-      const bool raises = second < kInfinity && second > best;
+      const bool raises = second > best;
       if (owner >= 0 && !raises) {  // a tie: only a search can tell who gives way
         row_price_[row] = best;
         displaced_.push_back(row);

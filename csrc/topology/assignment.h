@@ -8,8 +8,8 @@
 
 namespace mk::topology {
 
-// Row r may take one of the columns column[start[r] .. start[r + 1]) at the cost beside it, or none at cost leave[r]
-// (which may be infinite). Columns that nobody takes cost nothing.
+// Row r may take one of the columns column[start[r] .. start[r + 1]) at the cost beside it, or none at cost leave[r].
+// Columns that nobody takes cost nothing.
 struct Choices {
   std::vector<int64_t> start;
   std::vector<int32_t> column;
@@ -31,7 +31,7 @@ struct Choices {
 // neighbourhood of its row, and never leaves its connected component. Worst case O(rows edges log(rows)).
 class AssignmentSolver {
  public:
-  // The column of each row, -1 for none, with the least total cost. There must be a solution of finite cost.
+  // The column of each row, -1 for none, with the least total cost.
   std::span<const int32_t> solve(const Choices& choices);
 
  private:

@@ -14,7 +14,9 @@ namespace mk::topology {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int64_t kDenseCells = 1 << 16;  // half a megabyte of costs
+// Tables up to the first size, half a megabyte, are quicker than lists however few pairs can match. Up to the second
+// they are where at least one pair in so many can.
+constexpr int64_t kDenseCells = 1 << 16, kMostDenseCells = 1 << 24, kDenseShare = 8;
 // Sums of powers above this part of what leaving the longest bar costs, for each bar, are exact to ten digits.
 constexpr double kExactPart = 1e-6;
 constexpr double kSteepOrder = 16;  // powers of lower orders hold twenty magnitudes of lengths
@@ -96,6 +98,16 @@ void fill_table(const Bars& a, const Bars& b, Ground ground, DenseCosts& table, 
     fill(a.birth[i], a.death[i], bars, table.row(i));
     table.leave[i] = to_diagonal(ground) * a.length[i];
   }
+}
+
+// Choices as a table.
+void spread_choices(const Choices& choices, DenseCosts& table) {
+  table.resize(choices.rows(), choices.columns);
+  table.leave = choices.leave;
+  std::ranges::fill(table.cost, kInfinity);
+  for (int32_t row = 0; row < choices.rows(); ++row)
+    for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e)
+      table.row(row)[choices.column[e]] = choices.cost[e];
 }
 
 // (sum of costs^order)^(1/order), without leaving the range of double on the way.
@@ -235,7 +247,11 @@ std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const 
     fill(Second{unit});
   else
     fill(AnyOrder{unit, options.order});
-  return solver_.solve(choices_);
+  const int64_t cells = static_cast<int64_t>(a.finite()) * b.finite();
+  const int64_t most = std::min(kMostDenseCells, options.memory / static_cast<int64_t>(sizeof(double)));
+  if (kDenseShare * static_cast<int64_t>(choices_.cost.size()) < cells || cells > most) return solver_.solve(choices_);
+  spread_choices(choices_, table_);
+  return dense_solver_.solve(table_);
 }
 
 // What each finite bar of both diagrams costs in the matching.
