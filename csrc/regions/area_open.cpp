@@ -1,6 +1,6 @@
 #include "regions/area_open.h"
 
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 #include "regions/runs.h"
@@ -14,11 +14,10 @@ void area_open(std::span<const uint8_t> mask, const Grid& grid, int64_t least, i
       [&](int64_t, int64_t run) { area[forest.component(run)] += forest.stop(run) - forest.start(run); });
   forest.for_each_row([&](int64_t row) {
     uint8_t* const line = kept.data() + row * grid.width;
-    std::memset(line, 0, grid.width);
+    std::fill_n(line, grid.width, uint8_t{0});
     for (int64_t run = forest.first(row); run < forest.last(row); ++run) {
       const int64_t found = area[forest.component(run)];
-      if (found >= least && found <= most)
-        std::memset(line + forest.start(run), 1, forest.stop(run) - forest.start(run));
+      if (found >= least && found <= most) std::fill(line + forest.start(run), line + forest.stop(run), uint8_t{1});
     }
   });
 }

@@ -1,6 +1,6 @@
 #include "regions/fill_holes.h"
 
-#include <cstring>
+#include <algorithm>
 #include <vector>
 
 #include "regions/runs.h"
@@ -19,9 +19,9 @@ void fill_holes(std::span<const uint8_t> mask, const Grid& grid, std::span<uint8
   });
   forest.for_each_row([&](int64_t row) {
     uint8_t* const line = filled.data() + row * grid.width;
-    std::memset(line, 1, grid.width);
+    std::fill_n(line, grid.width, uint8_t{1});
     for (int64_t run = forest.first(row); run < forest.last(row); ++run)
-      if (open[forest.component(run)]) std::memset(line + forest.start(run), 0, forest.stop(run) - forest.start(run));
+      if (open[forest.component(run)]) std::fill(line + forest.start(run), line + forest.stop(run), uint8_t{0});
   });
 }
 

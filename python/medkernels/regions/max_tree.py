@@ -11,7 +11,7 @@ from medkernels.regions._images import DIMENSIONS, Images, check_connectivity, c
 
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
 #: Bytes of an element in the result and on the way to it.
-BYTES = 20
+BYTES = 24
 
 
 class MaxTree(NamedTuple):
