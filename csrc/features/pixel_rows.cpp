@@ -73,11 +73,11 @@ template <class L>
       down[i] = y - static_cast<float>(row);
       places[i] = row * width + column;
     }
-    for (int i = 0; i < block; i += L::lanes / 2) {
+    const int kept = std::min(block, count - begin);
+    for (int i = 0; i < kept; i += L::lanes / 2) {
       L::gather_pairs(values, places + i, upper + 2 * i);
       L::gather_pairs(values + width, places + i, lower + 2 * i);
     }
-    const int kept = std::min(block, count - begin);
     for (int i = 0; i < kept; ++i) {
       const float top = upper[2 * i] + across[i] * (upper[2 * i + 1] - upper[2 * i]);
       const float low = lower[2 * i] + across[i] * (lower[2 * i + 1] - lower[2 * i]);
