@@ -57,8 +57,10 @@ Bins bin(const Scene<T>& scene, int64_t image, const Slabs& slabs) {
   bins.first_slab.assign(scene.primitives, 0);
   for (int64_t k = 0; k < scene.primitives; ++k) {
     const Quadric& q = quadrics[k];
-    const double center = by_slice ? q.cz : q.cy;
-    const double half = std::sqrt(reach2 / (by_slice ? q.kz : q.ky));
+    // Rows of the only slice, at z = 0: there the primitive is narrower, and moved by its shear.
+    const double row_center = q.cy + q.tyz * q.cz, row_reach2 = std::max(reach2 - q.kz * q.cz * q.cz, 0.0);
+    const double center = by_slice ? q.cz : row_center;
+    const double half = std::sqrt(by_slice ? reach2 / q.kz : row_reach2 / q.ky);
     const double begin = std::max(std::ceil(center - half), 0.0);
     const double last = std::min(std::floor(center + half), extent - 1.0);
     int64_t touched = 0;

@@ -87,6 +87,16 @@ def test_slice_through_the_centre_is_an_ellipse() -> None:
     np.testing.assert_allclose(volume[:, :, 2], flat.draw(flat.numpy()), atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_slice_of_inclined_ellipsoids(seed: int) -> None:
+    """Where the only slice misses the centre, an inclined ellipsoid lies beside it."""
+    scene = random_scene(seed, count=12, size=(1, 9, 7), axes=(0.1, 4.0))
+    clear = ~scene.ambiguous()[:, None]
+    tensors = scene.tensors(grad=False)
+    image, expected = scene.draw(tensors), scene.draw(tensors, scene.reference)
+    torch.testing.assert_close(image * clear, expected * clear, rtol=1e-9, atol=1e-10)
+
+
 def test_closed_form_volume() -> None:
     volume = mk.render.ellipsoids(
         np.array([[[30.2, 24.7, 19.4]]]),
