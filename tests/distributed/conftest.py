@@ -10,12 +10,14 @@ import pytest
 from distributed import Client, LocalCluster
 
 import medkernels as mk
+from medkernels.distributed._running import environment_kept
 from tests.distributed import jobs
 
 
 @pytest.fixture(scope="package")
 def client() -> Iterator[Client]:
     with (
+        environment_kept(),
         LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -122,6 +123,18 @@ def check_client(client: Any) -> None:
 
 
 @contextmanager
+def environment_kept() -> Iterator[None]:
+    """Put environment variables back: a cluster leaves those of its workers, such as one thread for each."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
 def cluster(client: Client | bool | None, tasks: int) -> Iterator[Client | None]:
     """The client to use: the caller's, one with a process for each core, or None for none."""
     if client is not None:
@@ -132,6 +145,7 @@ def cluster(client: Client | bool | None, tasks: int) -> Iterator[Client | None]
 
     workers = max(1, min(CPU_COUNT, tasks))
     with (
+        environment_kept(),
         LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None) as own,
         Client(own) as mine,
     ):
