@@ -1,0 +1,1 @@
+"""Specular highlights in endoscopy: marked, filled in, and matching features between frames."""
