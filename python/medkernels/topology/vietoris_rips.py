@@ -85,7 +85,7 @@ def vietoris_rips(
     ``torch.compile`` traces the call without a graph break.
 
     U. Bauer, "Ripser: efficient computation of Vietoris-Rips persistence barcodes" (2021); edge collapse:
-    J.-D. Boissonnat and S. Pritam, "Edge collapse and persistence of flag complexes" (2020); derivatives:
+    M. Glisse and S. Pritam, "Swap, shift and trim to edge collapse a filtration" (2022); derivatives:
     R. B. Gabrielsson et al., "A topology layer for machine learning" (2020).
 
     Examples

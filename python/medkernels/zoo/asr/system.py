@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from medkernels.zoo.asr.report import write_report
 from medkernels.zoo.asr.splits import split_patches
 from medkernels.zoo.asr.tables import write_csv
 from medkernels.zoo.asr.tree import Tree, learn_tree, load_tree, macro_f1
-from medkernels.zoo.engine import FitOptions, FitResult, HubSystem, fit
+from medkernels.zoo.engine import FitOptions, FitResult, Fitted, HubSystem, fit
 from medkernels.zoo.engine.files import write_text
 from medkernels.zoo.engine.logs import Row
 
@@ -63,32 +62,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 Data = str | Path | PatchSet
-
-
-@dataclass(frozen=True)
-class ASRFit:
-    """What `ASRSystem.fit` returns.
-
-    Attributes
-    ----------
-    metrics : dict
-        As in ``metrics.json``.
-    report, model : Path
-        The HTML report and the folder of the saved system.
-    seconds : float
-        Of training.
-    rank : int
-        This process; files are written by process 0 alone.
-    skipped : tuple of (path, reason)
-        Files that gave no patch.
-    """
-
-    metrics: dict[str, Any]
-    report: Path
-    model: Path
-    seconds: float
-    rank: int
-    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @register(
@@ -197,7 +170,7 @@ class ASRSystem(HubSystem):
             return load_folder(data, **self.cutting)  # type: ignore[arg-type]
         return from_arrays(data)
 
-    def fit(self, data: Data, run_dir: str | Path, *, crop: int | None = None, **options: Any) -> ASRFit:
+    def fit(self, data: Data, run_dir: str | Path, *, crop: int | None = None, **options: Any) -> Fitted:
         """Train network and tree; write model, metrics, attributes and report into `run_dir`.
 
         Parameters
@@ -214,7 +187,7 @@ class ASRSystem(HubSystem):
 
         Returns
         -------
-        ASRFit
+        Fitted
 
         Raises
         ------
@@ -239,7 +212,7 @@ class ASRSystem(HubSystem):
             "best_epoch": result.best_epoch,
         }
         report, model = folder / "report.html", folder / "model"
-        done = ASRFit(metrics, report, model, result.seconds, result.rank, patches.skipped)
+        done = Fitted(metrics, report, model, result.seconds, result.rank, patches.skipped)
         if result.rank == 0:
             self._finish(patches, split, result.history, done)
         return done
@@ -357,7 +330,7 @@ class ASRSystem(HubSystem):
         return loss
 
     def _finish(
-        self, patches: PatchSet, split: Mapping[str, npt.NDArray[Any]], history: list[Row], done: ASRFit
+        self, patches: PatchSet, split: Mapping[str, npt.NDArray[Any]], history: list[Row], done: Fitted
     ) -> None:
         """Learn the tree, judge on the held-out cases and write everything."""
         features = self.attributes(patches)

@@ -1,8 +1,8 @@
 """What every zoo system is given: training, checkpoints, logs, reports, saving and loading.
 
-`fit` trains, with exact resume; `Report` writes an HTML page; `System` is what a system must offer
-and `HubSystem` the mix-in that saves and loads it. Each name is imported when first used, so a
-report needs no torch.
+`fit` trains, with exact resume; `Report` writes an HTML page; `System` is what a system must offer,
+`Fitted` what its ``fit`` returns and `HubSystem` the mix-in that saves and loads it. Each name is
+imported when first used, so a report needs no torch.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medkernels.zoo.engine.options import FitOptions
     from medkernels.zoo.engine.report import Report
-    from medkernels.zoo.engine.system import HubSystem, System
+    from medkernels.zoo.engine.system import Fitted, HubSystem, System
     from medkernels.zoo.engine.training import FitResult, NonFiniteError, fit
 
-__all__ = ["FitOptions", "FitResult", "HubSystem", "NonFiniteError", "Report", "System", "fit"]
+__all__ = ["FitOptions", "FitResult", "Fitted", "HubSystem", "NonFiniteError", "Report", "System", "fit"]
 
 _HOME = {
     "FitOptions": "options",
     "FitResult": "training",
+    "Fitted": "system",
     "HubSystem": "system",
     "NonFiniteError": "training",
     "Report": "report",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,32 @@ from medkernels.zoo.engine.files import write_text
 
 WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` of a system returns.
+
+    Attributes
+    ----------
+    metrics : dict
+        As in ``metrics.json``.
+    report, model : Path
+        The HTML report and the folder of the saved system.
+    seconds : float
+        Of training.
+    rank : int
+        This process; files are written by process 0 alone.
+    skipped : tuple of (name, reason)
+        What the data held that could not be used.
+    """
+
+    metrics: dict[str, Any]
+    report: Path
+    model: Path
+    seconds: float
+    rank: int
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @runtime_checkable

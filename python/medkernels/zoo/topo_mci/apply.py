@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +14,6 @@ from medkernels.zoo.topo_mci.cohort import Cohort
 from medkernels.zoo.topo_mci.learners import probabilities
 from medkernels.zoo.topo_mci.persistence import Floats
 from medkernels.zoo.topo_mci.tables import write_csv
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What `TopoMCI.fit` returns.
-
-    Attributes
-    ----------
-    metrics : dict
-        As in ``metrics.json``.
-    report, model : Path
-        The HTML report and the folder of the saved system.
-    seconds : float
-        Of training.
-    rank : int
-        This process; files are written by process 0 alone.
-    skipped : tuple of (subject, reason)
-        Subjects that were left out.
-    """
-
-    metrics: dict[str, Any]
-    report: Path
-    model: Path
-    seconds: float
-    rank: int
-    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def predict(

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from torch import nn
 
 from medkernels.zoo import register
-from medkernels.zoo.engine import FitOptions, HubSystem
+from medkernels.zoo.engine import FitOptions, Fitted, HubSystem
 from medkernels.zoo.engine.files import write_text
-from medkernels.zoo.topo_mci.apply import Fitted, evaluate, predict
+from medkernels.zoo.topo_mci.apply import evaluate, predict
 from medkernels.zoo.topo_mci.atlas import Atlas, load_atlas, read_atlas
 from medkernels.zoo.topo_mci.cohort import Cohort, from_arrays
 from medkernels.zoo.topo_mci.data import load_folder
