@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "common/launch.cuh"
 #include "topology/vietoris_rips_cuda.h"
 
 namespace mk::cuda {
@@ -14,12 +15,7 @@ struct Item {
   int64_t row_first, pair_first, matrix_first;  // in arrays over points, pairs u < v, and pairs of points
 };
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr uint32_t kAbsent = std::numeric_limits<uint32_t>::max();  // the rank of an edge that is not there
-
-__device__ inline int64_t thread_index() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
-__device__ inline int64_t thread_count() { return int64_t(gridDim.x) * blockDim.x; }
 
 // The last of `count` items whose `first` is at most `at`; items without elements come before the one that has them.
 __device__ inline int owner(const Item* items, int count, int64_t Item::* first, int64_t at) {

@@ -6,12 +6,12 @@
 // Time O(P^2 log P) and O(P^3) for the edges in practice, memory O(P^2) for each cloud of P points.
 #include <algorithm>
 #include <bit>
-#include <cub/device/device_radix_sort.cuh>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
 
-#include "common/cuda.h"
+#include "common/launch.cuh"
+#include "common/primitives.h"
 #include "topology/rips_distances.cuh"
 #include "topology/rips_edges.cuh"
 #include "topology/vietoris_rips_cuda.h"
@@ -20,16 +20,9 @@ namespace mk::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = 1 << 16;
 constexpr int64_t kPairsAtOnce = int64_t{1} << 26;  // bounds memory, of the host too, and still fills the device
 constexpr double kMemoryShare = 0.9;                // of what can be allocated: not all may be in one piece
 constexpr size_t kSharedScratch = 46 << 10;         // bytes; with the static part what every device has
-
-// Blocks for loops over `count` elements, each of which a group of threads works on.
-int blocks_for(int64_t count, int group = 1) {
-  return static_cast<int>(std::clamp<int64_t>((count * group + kThreads - 1) / kThreads, 1, kMostBlocks));
-}
 
 // Items of clouds, and the total numbers of their points, pairs u < v and pairs of points.
 struct Batch {
@@ -86,19 +79,6 @@ struct Work {
   }
 };
 
-// Sorts pairs by key, stable; with no space it only tells how many bytes of it are needed. The result is in `values`.
-template <class Key>
-void sort_pairs(void* space, size_t& bytes, Key* (&keys)[2], uint32_t* (&values)[2], int64_t count, int bits,
-                cudaStream_t stream) {
-  cub::DoubleBuffer<Key> key_buffer(keys[0], keys[1]);
-  cub::DoubleBuffer<uint32_t> value_buffer(values[0], values[1]);
-  check(
-      cub::DeviceRadixSort::SortPairs(space, bytes, key_buffer, value_buffer, static_cast<int>(count), 0, bits, stream),
-      "sorting edges");
-  if (value_buffer.selector != 0) std::swap(values[0], values[1]);
-  if (key_buffer.selector != 0) std::swap(keys[0], keys[1]);
-}
-
 template <class T>
 constexpr int kLengthBits = 8 * sizeof(T) - 1;  // there is no sign
 
@@ -114,23 +94,6 @@ size_t bytes_to_sort(int64_t pairs, int clouds) {
   if (clouds > 1) sort_pairs(nullptr, by_cloud, words, values, pairs, cloud_bits(clouds), nullptr);
   return std::max(by_length, by_cloud);
 }
-
-template <class V>
-void upload(V* to, const std::vector<V>& from, cudaStream_t stream) {
-  check(cudaMemcpyAsync(to, from.data(), from.size() * sizeof(V), cudaMemcpyHostToDevice, stream),
-        "copying to the device");
-}
-
-template <class V>
-std::vector<V> download(const void* from, int64_t count, cudaStream_t stream) {
-  std::vector<V> to(count);
-  if (count == 0) return to;
-  check(cudaMemcpyAsync(to.data(), from, count * sizeof(V), cudaMemcpyDeviceToHost, stream), "copying from the device");
-  check(cudaStreamSynchronize(stream), "waiting for the device");
-  return to;
-}
-
-void launched(const char* what) { check(cudaGetLastError(), what); }
 
 // Fills lengths, keys, order, farthest and limits; returns the first cloud with values that must not be, or -1.
 template <class T>
@@ -235,14 +198,6 @@ std::vector<int64_t> offsets(const std::vector<uint32_t>& counts) {
   return first;
 }
 
-// Memory for the arrays that `layout` takes from an arena.
-template <class Layout>
-Arena allocate(const RipsRequest& request, const Layout& layout) {
-  Arena sizes;
-  layout(sizes);
-  return Arena(request.allocate(sizes.bytes()));
-}
-
 template <class T>
 void take_core(const RipsRequest& request, const Batch& batch, const Work<T>& work, cudaStream_t stream,
                RipsParts<T>& parts) {
@@ -254,8 +209,7 @@ void take_core(const RipsRequest& request, const Batch& batch, const Work<T>& wo
     return std::tuple(arena.take<int64_t>(count + 1), arena.take<int4>(total), arena.take<uint2>(total),
                       arena.take<T>(total));
   };
-  Arena arena = allocate(request, layout);
-  const auto [first, ends, ranks, lengths] = layout(arena);
+  const auto [first, ends, ranks, lengths] = take_arrays(request.allocate, layout);
   upload(first, parts.first, stream);
   gather_core<T><<<blocks_for(total), kThreads, 0, stream>>>(work.items, count, first, total, work.listed, work.edges,
                                                              work.edge_lengths, ends, ranks, lengths);
@@ -277,8 +231,7 @@ void take_sorted(const RipsRequest& request, const Batch& batch, const Work<T>& 
     return std::tuple(arena.take<int64_t>(count + 1), arena.take<int64_t>(count + 1), arena.take<int2>(total),
                       arena.take<T>(total), arena.take<uint32_t>(open));
   };
-  Arena arena = allocate(request, layout);
-  const auto [first, open_first, ends, lengths, ranks] = layout(arena);
+  const auto [first, open_first, ends, lengths, ranks] = take_arrays(request.allocate, layout);
   upload(first, parts.first, stream);
   upload(open_first, parts.open_first, stream);
   gather_edges<T><<<blocks_for(total), kThreads, 0, stream>>>(work.items, count, first, total, work.edges,
@@ -331,8 +284,7 @@ RipsParts<T> vietoris_rips(const RipsRequest& request) {
 
   const size_t sorting = batch.pairs > 0 ? bytes_to_sort<T>(batch.pairs, count) : 0;
   const auto layout = [&](Arena& arena) { return Work<T>(arena, batch, sorting); };
-  Arena arena = allocate(request, layout);
-  Work<T> work = layout(arena);
+  Work<T> work = take_arrays(request.allocate, layout);
 
   parts.bad = measure(batch, work, request, stream);
   if (parts.bad >= 0) return parts;
