@@ -117,6 +117,8 @@ def test_version_and_info(capsys: pytest.CaptureFixture[str]) -> None:
         ("zoo card toi", "did you mean 'toy'?"),
         ("zoo evaluate toy --model o/m --data absent", "does not exist"),
         ("zoo evaluate toy --model /absent/model --data data", "neither a folder here"),
+        ("zoo predict toy --data data", "toy must be trained first: give --model"),
+        ("zoo evaluate toy --model o/m --data data --set width=3", "--set goes without --model"),
         (f"{FIT} --epochs 0", "--epochs"),
         (f"{FIT} --set widht=3", "did you mean 'width'?"),
         (f"{FIT} --set width", "key=value"),
@@ -185,6 +187,20 @@ def test_evaluate(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, json.loads(out)) == (0, {"f1": 0.5})
     assert toy[0] == ("load", "o/m")
     assert "f1" in run(capsys, "zoo evaluate toy --model o/m --data data")[1]
+
+
+def test_a_system_that_learns_nothing_needs_no_model(
+    toy: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Toy, "learned", False, raising=False)
+    assert run(capsys, "zoo evaluate toy --data data --set width=9")[0] == 0
+    assert run(capsys, "zoo predict toy --data data --out out --set kind=flat")[0] == 0
+    assert toy == [("init", 9, "round"), ("init", 4, "flat")]
+    status, _, err = run(capsys, "zoo predict toy --data data --set seed=1")
+    assert status == 2
+    assert "seed: of the training, not of the system" in err
+    assert run(capsys, "zoo evaluate toy --model o/m --data data")[0] == 0
+    assert toy[2] == ("load", "o/m")
 
 
 def test_predict_writes_values_and_arrays(toy: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

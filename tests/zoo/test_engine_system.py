@@ -122,6 +122,21 @@ def test_state_without_a_place_is_refused() -> None:
         Bare().import_state({"tree": 1})
 
 
+def test_a_system_that_learns_nothing_is_saved_without_weights(tmp_path: Path) -> None:
+    class Rule(HubSystem):
+        learned = False
+
+        def __init__(self, level: int = 3) -> None:
+            self.level = level
+
+    Rule(level=7).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "config.json", "state.json"}
+    assert Rule.from_pretrained(tmp_path).level == 7
+    (tmp_path / "state.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"is not a saved Rule: state.json is missing"):
+        Rule.from_pretrained(tmp_path)
+
+
 def test_replacing_is_all_or_nothing(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "file.txt"
     write_text(path, "old")

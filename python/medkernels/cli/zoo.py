@@ -52,7 +52,9 @@ Data = Annotated[
 ]
 
 
-def _folder_or_hub(model: str) -> str:
+def _folder_or_hub(model: str | None) -> str | None:
+    if model is None:
+        return None
     named_as_path = model.startswith((".", "/", "~")) or model.count("/") != 1
     if named_as_path and not Path(model).is_dir():
         raise typer.BadParameter(f"{model!r} is neither a folder here nor a hub name such as 'owner/name'")
@@ -60,11 +62,18 @@ def _folder_or_hub(model: str) -> str:
 
 
 Model = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Folder of a saved system, or its name on the Hugging Face hub.",
+        help="Folder of a saved system, or its name on the Hugging Face hub; may be left out for a system "
+        "that learns nothing.",
         callback=_folder_or_hub,
         show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="An option of a system used without --model; repeatable."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -174,25 +183,29 @@ def fit(
 
 
 @zoo.command()
-def evaluate(name: Name, model: Model, data: Data, as_json: AsJson = False) -> None:
+def evaluate(
+    name: Name, data: Data, model: Model = None, settings: Settings = None, as_json: AsJson = False
+) -> None:
     """Metrics of a trained system on your data.
 
     Examples:
       medkernels zoo evaluate asr --model runs/a/model --data test/
       medkernels zoo evaluate asr --model runs/a/model --data test/ --json
+      medkernels zoo evaluate specular --data frames/ --set delta=20
     """
-    metrics = _load(name, model).evaluate(data)
+    metrics = _load(name, model, settings).evaluate(data)
     _show(f"{name}: metrics", summary(metrics), as_json=as_json)
 
 
 @zoo.command()
 def predict(
     name: Name,
-    model: Model,
     data: Data,
+    model: Model = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", file_okay=False)] = Path(
         "predictions"
     ),
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply a trained system to your data: predictions.json, with its arrays in predictions.npz.
@@ -200,8 +213,9 @@ def predict(
     Examples:
       medkernels zoo predict asr --model runs/a/model --data new/ --out out/
       medkernels zoo predict asr --model you/asr-thyroid --data new/
+      medkernels zoo predict specular --data video.mp4 --out out/
     """
-    system = _load(name, model)
+    system = _load(name, model, settings)
     # Some systems also write tables and pictures of their own.
     own = {"out_dir": out} if "out_dir" in inspect.signature(system.predict).parameters else {}
     result = system.predict(data, **own)
@@ -242,10 +256,22 @@ def make_demo(name: str, out: Path, *, as_json: bool) -> None:
         print(report)
 
 
-def _load(name: str, model: str) -> Any:
+def _load(name: str, model: str | None, settings: list[str] | None) -> Any:
+    """The saved system, or without one a system that needs no training, with these settings."""
     from safetensors import SafetensorError  # comes with the extra `zoo`, as the systems do
 
     system = systems.system_class(name)
+    if model is None:
+        if getattr(system, "learned", True):
+            raise typer.BadParameter(
+                f"{name} must be trained first: give --model, the folder of a trained one"
+            )
+        config, others = split_settings(system, {}, settings or [])
+        if others:
+            raise typer.BadParameter(f"{', '.join(others)}: of the training, not of the system")
+        return systems.create(name, **config)
+    if settings:
+        raise typer.BadParameter("--set goes without --model: a saved system keeps its own options")
     try:
         return system.from_pretrained(model)
     except SafetensorError as error:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import load_model
@@ -81,9 +81,12 @@ class HubSystem(PyTorchModelHubMixin):
     runs no code from it.
 
     The class sets ``self.module`` in ``__init__``; whatever was fitted beside the network (a decision
-    tree, class names) goes through ``export_state`` and ``import_state``.
+    tree, class names) goes through ``export_state`` and ``import_state``. A system in which no weights are
+    learned says ``learned = False``: it has no ``module``, is saved without weights, and can be applied as
+    it is created.
     """
 
+    learned: ClassVar[bool] = True
     module: nn.Module
 
     def export_state(self) -> dict[str, Any]:
@@ -133,7 +136,8 @@ class HubSystem(PyTorchModelHubMixin):
         return ModelCard(f"---\n{header}\n---\n\n{path.read_text(encoding='utf-8')}")
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_weights(save_directory / WEIGHTS_FILE, self.module)
+        if self.learned:
+            write_weights(save_directory / WEIGHTS_FILE, self.module)
         write_text(save_directory / STATE_FILE, json.dumps(self.export_state(), indent=2) + "\n")
 
     @classmethod
@@ -167,9 +171,10 @@ class HubSystem(PyTorchModelHubMixin):
                 )
             )
 
-        weights, state = fetch(WEIGHTS_FILE), fetch(STATE_FILE)
+        weights, state = fetch(WEIGHTS_FILE) if cls.learned else None, fetch(STATE_FILE)
         system = cls(**options)
-        load_model(system.module, weights, device=map_location)
-        system.module.to(map_location).eval()
+        if weights is not None:
+            load_model(system.module, weights, device=map_location)
+            system.module.to(map_location).eval()
         system.import_state(json.loads(state.read_text(encoding="utf-8")))
         return system
