@@ -2,29 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <limits>
+#include <vector>
+
+#include "regions/bit_rows.h"
 
 namespace mk::regions {
 
 namespace {
-
-constexpr int kLanes = 8;
-
-// Writes `value` to [from, to), and possibly up to kLanes - 1 elements more if they lie before `limit`: short
-// stretches then cost one unconditional store. What is written too far is written again later.
-void fill(int32_t* from, int32_t* to, int32_t* limit, int32_t value) {
-  std::array<int32_t, kLanes> lanes;
-  lanes.fill(value);
-  for (; from < to; from += kLanes) {
-    if (limit - from >= kLanes) {
-      std::memcpy(from, lanes.data(), sizeof(lanes));
-    } else {
-      std::fill(from, to, value);
-      return;
-    }
-  }
-}
 
 // Sums over the elements of a component, offsets taken from its first element.
 struct Sums {
@@ -37,16 +21,12 @@ struct Sums {
 
 void paint_labels(const RunForest& forest, std::span<int32_t> labels) {
   const int64_t width = forest.grid().width;
-  forest.for_each_row([&](int64_t row) {
-    int32_t* const line = labels.data() + row * width;
-    int32_t* const end = line + width;
-    int64_t x = 0;
-    for (int64_t run = forest.first(row); run < forest.last(row); ++run) {
-      fill(line + x, line + forest.start(run), end, 0);
-      x = forest.stop(run);
-      fill(line + forest.start(run), line + x, end, forest.component(run));
+  forest.for_each_strip([&](int64_t begin, int64_t end) {
+    std::vector<int32_t> values(forest.most_runs_of_a_row() + 1 + kPaintSlack);
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t i = 0; i < forest.runs(row); ++i) values[i + 1] = forest.component(row, i);
+      bit_rows().paint(forest.bits(row), values.data(), width, labels.data() + row * width);
     }
-    fill(line + x, end, end, 0);
   });
 }
 
@@ -61,8 +41,7 @@ Measures measure(const RunForest& forest) {
   m.box.resize(count * 2 * dims);
   std::vector<Sums> sums(count);
 
-  forest.for_each_run([&](int64_t row, int64_t run) {
-    const int64_t c = forest.component(run) - 1, start = forest.start(run), stop = forest.stop(run);
+  const auto add = [&](int64_t row, int64_t start, int64_t stop, int64_t c) {
     const std::array<int64_t, 3> low{row / grid.height, row % grid.height, start};
     const std::array<int64_t, 3> high{low[0] + 1, low[1] + 1, stop};
     int64_t* const box = m.box.data() + c * 2 * dims;
@@ -74,7 +53,12 @@ Measures measure(const RunForest& forest) {
     }
     const int64_t length = stop - start;
     m.area[c] += length;
-    m.perimeter[c] += 2 + 2 * (dims - 1) * length;
+    // A side between two elements of a component, in this row and one before, is counted by both and exposed by
+    // neither.
+    int64_t covered = 0;
+    if (low[1] > 0) covered += forest.count_set(row - 1, start, stop);
+    if (volume && low[0] > 0) covered += forest.count_set(row - grid.height, start, stop);
+    m.perimeter[c] += 2 + 2 * (dims - 1) * length - 2 * covered;
 
     Sums& s = sums[c];
     const double n = static_cast<double>(length), z = static_cast<double>(low[0] - s.origin[0]),
@@ -84,25 +68,10 @@ Measures measure(const RunForest& forest) {
     s.first = {s.first[0] + n * z, s.first[1] + n * y, s.first[2] + x};
     const std::array<double, 6> more{n * z * z, n * z * y, z * x, n * y * y, y * x, xx};
     for (int i = 0; i < 6; ++i) s.second[i] += more[i];
-
-    // A side between two elements of a component, in this row and one before, is counted by both and exposed by
-    // neither.
-    const auto subtract_overlaps = [&](int64_t other) {
-      const auto stops_before = [&](int64_t r) { return forest.stop(r) <= start; };
-      int64_t r = forest.first(other), beyond = forest.last(other);
-      while (r < beyond) {
-        const int64_t middle = r + (beyond - r) / 2;
-        if (stops_before(middle))
-          r = middle + 1;
-        else
-          beyond = middle;
-      }
-      for (; r < forest.last(other) && forest.start(r) < stop; ++r)
-        m.perimeter[c] -= 2 * (std::min(stop, forest.stop(r)) - std::max(start, forest.start(r)));
-    };
-    if (low[1] > 0) subtract_overlaps(row - 1);
-    if (volume && low[0] > 0) subtract_overlaps(row - grid.height);
-  });
+  };
+  for (int64_t row = 0; row < grid.rows(); ++row)
+    forest.for_each_run(row,
+                        [&](int64_t start, int64_t stop, int32_t component) { add(row, start, stop, component - 1); });
 
   m.centroid.resize(count * dims);
   m.moments.resize(count * dims * dims);
