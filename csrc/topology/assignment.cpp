@@ -11,77 +11,40 @@ namespace mk::topology {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kReductionPasses = 2;  // as in Jonker and Volgenant's code
+constexpr size_t kBidsPerRow = 2;
+
+Bid best_column(const Choices& choices, int32_t row, std::span<const double> price) {
+  Bid bid{kInfinity, kInfinity, -1};
+  for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
+    const double value = choices.cost[e] - price[choices.column[e]];
+    if (value < bid.best) {
+      bid = {value, bid.best, choices.column[e]};
+    } else {
+      bid.second = std::min(bid.second, value);
+    }
+  }
+  return bid;
+}
 
 }  // namespace
 
 std::span<const int32_t> AssignmentSolver::solve(const Choices& choices) {
-  row_price_.assign(choices.rows(), 0);
-  column_of_.assign(choices.rows(), -1);
-  column_price_.assign(choices.columns, 0);
-  row_of_.assign(choices.columns, -1);
+  assignment_.reset(choices.rows(), choices.columns);
+  reduction_.run(
+      choices.leave, kBidsPerRow, [&](int32_t row) { return best_column(choices, row, assignment_.column_price); },
+      assignment_);
   distance_.assign(choices.columns, kInfinity);
   previous_.resize(choices.columns);
   is_settled_.assign(choices.columns, 0);
-  reduce_rows(choices);
-  for (const int32_t row : waiting_) {
+  for (const int32_t row : reduction_.waiting()) {
     check_interrupt();
     augment(choices, row);
   }
-  return column_of_;
-}
-
-// Every row bids for its best column and pays as much as leaves it indifferent to its second best choice; whom it
-// drives out bids again. Rows that are still without a column after a few passes are left in waiting_.
-void AssignmentSolver::reduce_rows(const Choices& choices) {
-  waiting_.resize(choices.rows());
-  for (int32_t row = 0; row < choices.rows(); ++row) waiting_[row] = row;
-  for (int pass = 0; pass < kReductionPasses && !waiting_.empty(); ++pass) {
-    displaced_.clear();
-    size_t bids = 0;
-    const size_t most_bids = 2 * waiting_.size();  // a bound: bids that raise a price by little could go on for long
-    for (size_t next = 0; next < waiting_.size();) {
-      const int32_t row = waiting_[next++];
-      double best = kInfinity, second = choices.leave[row];
-      int32_t best_column = -1;
-      for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
-        const double value = choices.cost[e] - column_price_[choices.column[e]];
-        if (value < best) {
-          second = std::min(second, best);
-          best = value;
-          best_column = choices.column[e];
-        } else {
-          second = std::min(second, value);
-        }
-      }
-      if (choices.leave[row] <= best) {
-        row_price_[row] = choices.leave[row];
-        continue;
-      }
-      const int32_t owner = row_of_[best_column];
-      const bool raises = second > best;
-      if (owner >= 0 && !raises) {  // a tie: only a search can tell who gives way
-        row_price_[row] = best;
-        displaced_.push_back(row);
-        continue;
-      }
-      row_price_[row] = raises ? second : best;
-      if (raises) column_price_[best_column] -= second - best;
-      row_of_[best_column] = row;
-      column_of_[row] = best_column;
-      if (owner < 0) continue;
-      column_of_[owner] = -1;
-      if (++bids < most_bids) {
-        waiting_[--next] = owner;
-      } else {
-        displaced_.push_back(owner);
-      }
-    }
-    waiting_.swap(displaced_);
-  }
+  return assignment_.column_of;
 }
 
 void AssignmentSolver::augment(const Choices& choices, int32_t first) {
+  auto& [row_price, column_price, column_of, row_of] = assignment_;
   const auto farther = std::greater<std::pair<double, int32_t>>();
   heap_.clear();
   settled_.clear();
@@ -89,21 +52,21 @@ void AssignmentSolver::augment(const Choices& choices, int32_t first) {
   // Prices of waiting rows may be out of date: the columns they compared may have become dearer since.
   double price = choices.leave[first];
   for (int64_t e = choices.start[first]; e < choices.start[first + 1]; ++e)
-    price = std::min(price, choices.cost[e] - column_price_[choices.column[e]]);
-  row_price_[first] = price;
+    price = std::min(price, choices.cost[e] - column_price[choices.column[e]]);
+  row_price[first] = price;
 
   int32_t row = first, end_column = -1, end_row = first;
   double reached = 0, best = choices.leave[first] - price;
   for (;;) {
-    const double base = reached - row_price_[row];
+    const double base = reached - row_price[row];
     for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
       const int32_t column = choices.column[e];
-      const double distance = base + (choices.cost[e] - column_price_[column]);
+      const double distance = base + (choices.cost[e] - column_price[column]);
       if (distance >= best || distance >= distance_[column] || is_settled_[column]) continue;
       if (distance_[column] == kInfinity) touched_.push_back(column);
       distance_[column] = distance;
       previous_[column] = row;
-      if (row_of_[column] < 0) {
+      if (row_of[column] < 0) {
         best = distance;
         end_column = column;
       } else {
@@ -126,8 +89,8 @@ void AssignmentSolver::augment(const Choices& choices, int32_t first) {
     if (column < 0) break;
     is_settled_[column] = 1;
     settled_.push_back(column);
-    row = row_of_[column];
-    const double leaving = reached + (choices.leave[row] - row_price_[row]);
+    row = row_of[column];
+    const double leaving = reached + (choices.leave[row] - row_price[row]);
     if (leaving < best) {
       best = leaving;
       end_column = -1;
@@ -135,25 +98,20 @@ void AssignmentSolver::augment(const Choices& choices, int32_t first) {
     }
   }
 
-  row_price_[first] += best;
+  row_price[first] += best;
   for (const int32_t column : settled_) {
     const double slack = best - distance_[column];
-    column_price_[column] -= slack;
-    row_price_[row_of_[column]] += slack;
+    column_price[column] -= slack;
+    row_price[row_of[column]] += slack;
     is_settled_[column] = 0;
   }
   for (const int32_t column : touched_) distance_[column] = kInfinity;
 
-  int32_t column = end_column;
-  if (column < 0) {
-    column = column_of_[end_row];
-    column_of_[end_row] = -1;
+  if (end_column < 0) {
+    end_column = column_of[end_row];
+    column_of[end_row] = -1;
   }
-  while (column >= 0) {  // each row on the path takes the column ahead of it
-    const int32_t taker = previous_[column];
-    row_of_[column] = taker;
-    std::swap(column, column_of_[taker]);
-  }
+  assignment_.take_path(end_column, previous_);
 }
 
 }  // namespace mk::topology

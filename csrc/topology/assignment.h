@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "topology/row_reduction.h"
+
 namespace mk::topology {
 
 // Row r may take one of the columns column[start[r] .. start[r + 1]) at the cost beside it, or none at cost leave[r].
@@ -35,11 +37,12 @@ class AssignmentSolver {
   std::span<const int32_t> solve(const Choices& choices);
 
  private:
-  void reduce_rows(const Choices& choices);
   void augment(const Choices& choices, int32_t row);
 
-  std::vector<double> row_price_, column_price_, distance_;
-  std::vector<int32_t> column_of_, row_of_, previous_, settled_, touched_, waiting_, displaced_;
+  Assignment assignment_;
+  RowReduction reduction_;
+  std::vector<double> distance_;
+  std::vector<int32_t> previous_, settled_, touched_;
   std::vector<uint8_t> is_settled_;
   std::vector<std::pair<double, int32_t>> heap_;
 };

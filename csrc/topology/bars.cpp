@@ -54,6 +54,24 @@ void choose_bands(std::vector<FiniteBar>& bars, double longest) {
   for (FiniteBar& bar : bars) bar.band = band_of_octave[bar.band];
 }
 
+void fill_blocks(Bars& bars) {
+  bars.blocks.resize((bars.finite() + kBarBlock - 1) / kBarBlock);
+  for (int32_t first = 0; BarBlock& block : bars.blocks) {
+    block.birth.fill(0);
+    block.death.fill(0);
+    block.length.fill(-kInfinity);
+    const int32_t count = std::min(kBarBlock, bars.finite() - first);
+    std::copy_n(bars.birth.begin() + first, count, block.birth.begin());
+    std::copy_n(bars.death.begin() + first, count, block.death.begin());
+    std::copy_n(bars.length.begin() + first, count, block.length.begin());
+    const auto [low, high] = std::minmax_element(bars.middle.begin() + first, bars.middle.begin() + first + count);
+    block.low = *low;
+    block.high = *high;
+    block.longest = *std::ranges::max_element(block.length);
+    first += kBarBlock;
+  }
+}
+
 [[noreturn]] void refuse(const std::string& name, int64_t row, double birth, double death) {
   std::ostringstream message;
   message.precision(std::numeric_limits<double>::max_digits10);
@@ -137,6 +155,7 @@ Bars prepare_bars(std::span<const double> diagram, double scale, bool drop_endle
     band.end = bars.finite();
     band.longest = std::max(band.longest, bar.length());
   }
+  fill_blocks(bars);
   for (EndlessBars& endless : bars.endless) sort_endless(endless);
   return bars;
 }

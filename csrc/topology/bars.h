@@ -22,12 +22,21 @@ struct Band {
   double longest;
 };
 
+// Some consecutive finite bars, for loops in lanes. Where a diagram's last block has room left, its bars are infinitely
+// far from being chosen: of length minus infinity.
+constexpr int kBarBlock = 8;
+struct BarBlock {
+  std::array<double, kBarBlock> birth, death, length;
+  double low, high, longest;  // range of birth + death, and the longest bar
+};
+
 // A diagram. Bars on the diagonal (birth = death) cost nothing and are left out.
 struct Bars {
   int64_t rows = 0;                                  // of the diagram
   std::vector<double> birth, death, length, middle;  // finite bars, band by band; middle = birth + death
   std::vector<int32_t> index;                        // their rows
   std::vector<Band> bands;                           // one, unless there are many bars and they differ in birth
+  std::vector<BarBlock> blocks;                      // all finite bars again
   std::array<EndlessBars, 3> endless;
   bool one_birth = true;   // all finite bars are born at first_birth, and hence sorted by death
   double first_birth = 0;  // 0 without finite bars

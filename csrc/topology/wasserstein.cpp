@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "topology/dense_rows.h"
+#include "topology/block_rows.h"
 
 namespace mk::topology {
 
@@ -83,31 +83,45 @@ void fill_choices(const Bars& a, const Bars& b, const Power& power, double farth
   }
 }
 
-// The same for order 1, all bars of b beside each bar of a.
-void fill_table(const Bars& a, const Bars& b, Ground ground, DenseCosts& table, std::vector<double>& columns) {
-  table.resize(a.finite(), b.finite());
-  columns.assign(3 * table.padded, 0);
-  double *const birth = columns.data(), *const death = birth + table.padded, *const leave = death + table.padded;
-  std::ranges::copy(b.birth, birth);
-  std::ranges::copy(b.death, death);
-  std::ranges::transform(b.length, leave, [&](double length) { return to_diagonal(ground) * length; });
-  std::fill(leave + b.finite(), leave + table.padded, -kInfinity);  // nobody chooses the padding
-  const BarColumns bars{birth, death, leave, table.padded};
-  const auto fill = ground == Ground::euclidean ? dense_rows().euclidean : dense_rows().maximum;
+// The same for order 1 in blocks: those in which some bar may be matched with a bar of a.
+template <Ground ground>
+void fill_blocks(const Bars& a, const Bars& b, BlockCosts& costs) {
+  const auto fill = ground == Ground::euclidean ? block_rows().euclidean : block_rows().maximum;
+  const auto most = static_cast<int64_t>(b.blocks.size());
+  costs.clear(b.finite());
+  costs.block.resize(a.finite() * most);
+  costs.cost.resize(a.finite() * most * kBarBlock);
+  int64_t count = 0;
   for (int32_t i = 0; i < a.finite(); ++i) {
-    fill(a.birth[i], a.death[i], bars, table.row(i));
-    table.leave[i] = to_diagonal(ground) * a.length[i];
+    const int64_t first = count;
+    for (int32_t block = 0; block < most; ++block) {
+      const BarBlock& to = b.blocks[block];
+      const double gap = std::max({to.low - a.middle[i], a.middle[i] - to.high, 0.0});
+      costs.block[count] = block;
+      count += may_match<ground>(gap, a.length[i], to.longest);
+    }
+    fill(a.birth[i], a.death[i], b.blocks.data(), std::span(costs.block).subspan(first, count - first),
+         costs.cost.data() + first * kBarBlock);
+    costs.start.push_back(count);
+    costs.leave.push_back(to_diagonal(ground) * a.length[i]);
   }
 }
 
-// Choices as a table.
-void spread_choices(const Choices& choices, DenseCosts& table) {
-  table.resize(choices.rows(), choices.columns);
-  table.leave = choices.leave;
-  std::ranges::fill(table.cost, kInfinity);
-  for (int32_t row = 0; row < choices.rows(); ++row)
-    for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e)
-      table.row(row)[choices.column[e]] = choices.cost[e];
+// Choices in blocks.
+void block_choices(const Choices& choices, BlockCosts& costs) {
+  costs.clear(choices.columns);
+  costs.leave = choices.leave;
+  for (int32_t row = 0; row < choices.rows(); ++row) {
+    for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
+      const int32_t block = choices.column[e] / kBarBlock;
+      if (static_cast<int64_t>(costs.block.size()) == costs.start.back() || costs.block.back() != block) {
+        costs.block.push_back(block);
+        costs.cost.insert(costs.cost.end(), kBarBlock, kInfinity);
+      }
+      *(costs.cost.end() - kBarBlock + choices.column[e] % kBarBlock) = choices.cost[e];
+    }
+    costs.start.push_back(static_cast<int64_t>(costs.block.size()));
+  }
 }
 
 // (sum of costs^order)^(1/order), without leaving the range of double on the way.
@@ -230,8 +244,11 @@ void PairSolver::match_finite(const Bars& a, const Bars& b, const WassersteinOpt
 std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const WassersteinOptions& options,
                                             const LengthUnit& unit) {
   if (options.order == 1 && static_cast<int64_t>(a.finite()) * b.finite() <= kDenseCells) {
-    fill_table(a, b, options.ground, table_, columns_);
-    return dense_solver_.solve(table_);
+    if (options.ground == Ground::euclidean)
+      fill_blocks<Ground::euclidean>(a, b, block_costs_);
+    else
+      fill_blocks<Ground::maximum>(a, b, block_costs_);
+    return block_solver_.solve(block_costs_);
   }
   const auto fill = [&](const auto& power) {
     // Of two bars that go together neither is cheaper on the diagonal.
@@ -250,8 +267,8 @@ std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const 
   const int64_t cells = static_cast<int64_t>(a.finite()) * b.finite();
   const int64_t most = std::min(kMostDenseCells, options.memory / static_cast<int64_t>(sizeof(double)));
   if (kDenseShare * static_cast<int64_t>(choices_.cost.size()) < cells || cells > most) return solver_.solve(choices_);
-  spread_choices(choices_, table_);
-  return dense_solver_.solve(table_);
+  block_choices(choices_, block_costs_);
+  return block_solver_.solve(block_costs_);
 }
 
 // What each finite bar of both diagrams costs in the matching.

@@ -9,8 +9,8 @@
 #include "topology/assignment.h"
 #include "topology/bar_cost.h"
 #include "topology/bars.h"
+#include "topology/block_assignment.h"
 #include "topology/bottleneck.h"
-#include "topology/dense_assignment.h"
 
 namespace mk::topology {
 
@@ -40,11 +40,11 @@ class PairSolver {
 
   std::vector<int32_t> partner_, owner_;  // finite bars of b for those of a, and the other way round; -1 for none
   std::vector<int32_t> kept_;
-  std::vector<double> costs_, columns_;
+  std::vector<double> costs_;
   Choices choices_;
   AssignmentSolver solver_;
-  DenseCosts table_;
-  DenseAssignmentSolver dense_solver_;
+  BlockCosts block_costs_;
+  BlockAssignmentSolver block_solver_;
   Aligner aligner_;
   BottleneckSolver bottleneck_;
 };
