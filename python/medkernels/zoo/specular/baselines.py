@@ -12,7 +12,8 @@ from medkernels.zoo.specular.inpainting import Bools, Pixels
 from medkernels.zoo.specular.metrics import Counts, from_totals, scores
 from medkernels.zoo.specular.model import Detector
 
-THRESHOLD, PALE, STABLE = "one threshold", "bright and pale pixels", "standard MSER"
+THRESHOLD, PALE = "best threshold", "bright and pale pixels"
+STABLE, STABLE_SMALL = "MSER", "MSER, our areas"
 LEVELS = 256
 
 Levels = npt.NDArray[np.int64]
@@ -34,11 +35,16 @@ def pale_mask(rgb: Pixels) -> Bools:
     return found
 
 
-def stable_mask(rgb: Pixels, detector: Detector) -> Bools:
-    """Bright regions that the standard detector finds between the same areas, its other settings as usual."""
+def stable_mask(rgb: Pixels, detector: Detector | None = None) -> Bools:
+    """Bright regions that the standard detector finds with its usual settings.
+
+    With a detector, regions have areas between the same limits as that one's.
+    """
     mask = np.zeros(rgb.shape[:2], np.bool_)
-    most = detector.max_area(mask.size) - 1
-    found = mser(intensity(rgb), polarity="bright", min_area=detector.min_area, max_area=most)
+    limits = {}
+    if detector is not None:
+        limits = {"min_area": detector.min_area, "max_area": detector.max_area(mask.size) - 1}
+    found = mser(intensity(rgb), polarity="bright", **limits)
     mask.reshape(-1)[found.elements] = True
     return mask
 

@@ -10,6 +10,7 @@ import numpy as np
 from medkernels.zoo.specular.baselines import (
     PALE,
     STABLE,
+    STABLE_SMALL,
     THRESHOLD,
     best_level,
     counts_by_level,
@@ -64,7 +65,7 @@ def judge(frames: Frames, detector: Detector, *, progress: bool = False) -> Judg
         If no frame with a mask can be read.
     """
     names, seconds = [], 0.0
-    found: dict[str, list[Counts]] = {OURS: [], PALE: [], STABLE: []}
+    found: dict[str, list[Counts]] = {name: [] for name in (OURS, PALE, STABLE, STABLE_SMALL)}
     levels = []
     for sample in frames.read("comparing masks", progress=progress):
         if sample.truth is None:
@@ -75,7 +76,8 @@ def judge(frames: Frames, detector: Detector, *, progress: bool = False) -> Judg
         seconds += time.perf_counter() - started
         found[OURS].append(count(mask, sample.truth))
         found[PALE].append(count(pale_mask(sample.rgb), sample.truth))
-        found[STABLE].append(count(stable_mask(sample.rgb, detector), sample.truth))
+        found[STABLE].append(count(stable_mask(sample.rgb), sample.truth))
+        found[STABLE_SMALL].append(count(stable_mask(sample.rgb, detector), sample.truth))
         levels.append(counts_by_level(sample.rgb, sample.truth))
     if not names:
         raise frames.nothing("frames with masks")

@@ -23,7 +23,7 @@ from medkernels.zoo.specular.model import Detector
 GRID: dict[str, tuple[float, ...]] = {
     "delta": (25, 20, 15, 10, 30),
     "min_area": (3, 6),
-    "max_share": (LARGEST_SHARE, LARGEST_SHARE / 2, 2 * LARGEST_SHARE, 4 * LARGEST_SHARE),
+    "max_share": (LARGEST_SHARE, LARGEST_SHARE / 2, 2 * LARGEST_SHARE),
     "patch_share": (PATCH_SHARE, 0.0, 2 * PATCH_SHARE, 4 * PATCH_SHARE),
 }
 
