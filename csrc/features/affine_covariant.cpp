@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "common/parallel.h"
 
@@ -42,6 +44,18 @@ std::vector<Described> describe_blob(const Blob& blob, PatchSampler& sampler, co
   return found;
 }
 
+// An order in which blobs that lie close in the same level follow each other: their pixels are then in the cache.
+std::vector<int64_t> neighbours_together(const std::vector<Blob>& blobs, int levels) {
+  std::vector<std::pair<double, double>> places(blobs.size());
+  std::ranges::transform(blobs, places.begin(), [&](const Blob& blob) {
+    return std::pair(std::floor(levels * std::log2(blob.sigma)), blob.y);
+  });
+  std::vector<int64_t> order(blobs.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, {}, [&](int64_t i) { return std::pair(places[i], i); });
+  return order;
+}
+
 }  // namespace
 
 Features affine_covariant(const Pixels& image, const FeatureOptions& options) {
@@ -51,10 +65,12 @@ Features affine_covariant(const Pixels& image, const FeatureOptions& options) {
 
   constexpr int64_t block = 16;
   const int64_t count = std::ssize(blobs);
+  const std::vector<int64_t> order = neighbours_together(blobs, options.levels);
   std::vector<std::vector<Described>> found(count);
   parallel_for((count + block - 1) / block, [&](int64_t b) {
     PatchSampler sampler(space);
-    for (int64_t i = b * block; i < std::min(count, (b + 1) * block); ++i) {
+    for (int64_t at = b * block; at < std::min(count, (b + 1) * block); ++at) {
+      const int64_t i = order[at];
       found[i] = describe_blob(blobs[i], sampler, options);
       check_interrupt();
     }

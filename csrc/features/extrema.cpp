@@ -27,7 +27,7 @@ struct Differences {
 
   explicit Differences(const Octave& octave)
       : width(octave.width), height(octave.height), count(std::ssize(octave.levels) - 1) {
-    for (const auto& level : octave.levels) levels.push_back(level.data());
+    for (const auto& level : octave.levels) levels.push_back(level.get());
   }
 
   float at(int64_t s, int64_t y, int64_t x) const {
@@ -38,15 +38,10 @@ struct Differences {
   // Greater, or less, than all 26 neighbours.
   bool is_extremum(int64_t s, int64_t y, int64_t x) const {
     const float value = at(s, y, x), sign = value > 0 ? 1.0f : -1.0f;
-    const auto beats = [&](int64_t ds, int64_t dy, int64_t dx) {
-      return sign * value > sign * at(s + ds, y + dy, x + dx);
-    };
-    // Few pixels beat the four beside them.
-    if (!beats(0, 0, -1) || !beats(0, 0, 1) || !beats(0, -1, 0) || !beats(0, 1, 0)) return false;
     for (int64_t ds = -1; ds <= 1; ++ds) {
       for (int64_t dy = -1; dy <= 1; ++dy) {
         for (int64_t dx = -1; dx <= 1; ++dx) {
-          if ((ds != 0 || dy != 0 || dx != 0) && !beats(ds, dy, dx)) return false;
+          if ((ds != 0 || dy != 0 || dx != 0) && !(sign * value > sign * at(s + ds, y + dy, x + dx))) return false;
         }
       }
     }
@@ -122,8 +117,9 @@ std::vector<Found> find_in_octave(const Octave& octave, const BlobOptions& optio
     const int64_t s = 1 + item / rows, y = 1 + item % rows;
     const float *low = differences.levels[s] + y * differences.width,
                 *high = differences.levels[s + 1] + y * differences.width;
-    for (int64_t x = 1; x < differences.width - 1; ++x) {
-      if (!(std::abs(high[x] - low[x]) >= least) || !differences.is_extremum(s, y, x)) continue;
+    const int64_t width = differences.width, end = width - 1;
+    for (int64_t x = 0; (x = pixel_rows().next_peak(low, high, width, x + 1, end, least)) < end;) {
+      if (!differences.is_extremum(s, y, x)) continue;
       if (const auto found = refine(differences, s, y, x, options)) by_row[item].push_back(*found);
     }
   });

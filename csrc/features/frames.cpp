@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
+#include <vector>
+
+#include "features/patch_loops.h"
 
 namespace mk::features {
 
@@ -12,49 +14,49 @@ namespace {
 constexpr int kIterations = 15;
 constexpr double kConverged = 1.001;  // ratio of the second moments
 constexpr double kFlattest = 5;       // ratio of the axes past which adaptation has gone astray
-constexpr PatchShape kShapePatch{41, 18.0 / 40};
+constexpr double kShapeStep = 18.0 / (kShapeSide - 1);
 constexpr double kShapeWindow = 3;  // sigma of the window, in which gradients count
 
 constexpr double kReach = 3;      // sigmas that the blur of patches reaches
 constexpr double kDensest = 1.5;  // samples are at most this many sigmas of the level apart
+constexpr int kGroup = 16;        // floats of a cache line, which rows of samples fill
 
 // Singular vectors of symmetric [a b; b c]: (cos, sin) of the greater singular value, and both values.
 struct Symmetric {
   double cos, sin, greater, less;
 
   Symmetric(double a, double b, double c) {
-    const double mean = (a + c) / 2, half = (a - c) / 2, radius = std::hypot(half, b);
+    const double mean = (a + c) / 2, half = (a - c) / 2, radius = std::sqrt(half * half + b * b);
     greater = mean + radius;
     less = greater > 0 ? std::max(0.0, a * c - b * b) / greater : 0.0;
-    const double angle = radius > 0 ? std::atan2(b, half) / 2 : 0.0;
-    cos = std::cos(angle);
-    sin = std::sin(angle);
+    // Half the angle of (half, b), from the greater of its sine and cosine.
+    cos = 1;
+    sin = 0;
+    if (!(radius > 0)) return;
+    const double larger = std::sqrt((1 + std::abs(half) / radius) / 2), smaller = std::abs(b) / (2 * radius * larger);
+    cos = half >= 0 ? larger : smaller;
+    sin = std::copysign(half >= 0 ? smaller : larger, b);
   }
 };
 
-double window(double u, double v, double sigma) { return std::exp(-(u * u + v * v) / (2 * sigma * sigma)); }
-
 std::vector<float> shape_window() {
-  constexpr int side = kShapePatch.side;
-  std::vector<float> weights(side * side);
-  for (int i = 0; i < side * side; ++i)
-    weights[i] = static_cast<float>(
-        window((i / side - side / 2) * kShapePatch.step, (i % side - side / 2) * kShapePatch.step, kShapeWindow));
+  std::vector<float> weights(kShapeSide * kPatchRow);
+  const auto coordinate = [](int i) { return (i - kShapeSide / 2) * kShapeStep; };
+  for (int i = 1; i + 1 < kShapeSide; ++i) {
+    for (int j = 1; j + 1 < kShapeSide; ++j) {
+      const double squared = coordinate(i) * coordinate(i) + coordinate(j) * coordinate(j);
+      weights[i * kPatchRow + j] = static_cast<float>(std::exp(-squared / (2 * kShapeWindow * kShapeWindow)));
+    }
+  }
   return weights;
 }
 
-// Second moments xx, xy, yy of the gradient of a patch.
-std::array<double, 3> second_moments(const float* patch) {
+// Second moments of the gradient of the patch around an ellipse.
+Symmetric second_moments(const Ellipse& ellipse, PatchSampler& sampler) {
   static const std::vector<float> weights = shape_window();
-  constexpr int side = kShapePatch.side, inner = side - 2;
-  std::array<float, 3 * inner> sums{};
-  for (int i = 1; i <= inner; ++i) {
-    const float* row = patch + i * side + 1;
-    pixel_rows().moments(row - side, row, row + side, weights.data() + i * side + 1, inner, sums.data());
-  }
-  std::array<double, 3> moments{};
-  for (int m = 0; m < 3; ++m) moments[m] = std::accumulate(&sums[m * inner], &sums[m * inner] + inner, 0.0);
-  return moments;
+  std::array<float, 3> sums;
+  patch_loops().moments(sampler.sample(ellipse, kShapeSide, kShapeStep), weights.data(), sums.data());
+  return {sums[0], sums[1], sums[2]};
 }
 
 }  // namespace
@@ -64,20 +66,27 @@ Ellipse ellipse_of(const Frame& f) {
   return {s.cos, s.sin, std::sqrt(s.greater), std::sqrt(s.less), f.x, f.y};
 }
 
-void PatchSampler::Axis::set(double length, double level_sigma, double step) {
+void PatchSampler::Axis::set(double new_length, double new_level_sigma, double new_step) {
+  if (length == new_length && level_sigma == new_level_sigma && step == new_step) return;
+  length = new_length;
+  level_sigma = new_level_sigma;
+  step = new_step;
   dense = std::max(1, static_cast<int>(std::ceil(step * length / (kDensest * level_sigma))));
   const double there = level_sigma / length;
   gaussian(std::sqrt(std::max(0.0, 1 - there * there)) * dense / step, kReach, weights);
   margin = static_cast<int>(weights.size()) / 2;
 }
 
-void PatchSampler::blur(const std::vector<float>& weights, const float* in, int64_t stride, int64_t size, float* out) {
-  rows_.resize(weights.size());
-  for (size_t k = 0; k < weights.size(); ++k) rows_[k] = in + static_cast<int64_t>(k) * stride;
-  pixel_rows().weighted_sum(rows_.data(), weights.data(), static_cast<int>(weights.size()), size, out);
+float* PatchSampler::Scratch::at_least(size_t wanted) {
+  if (size < wanted) {
+    floats = make_buffer(wanted);
+    std::fill_n(floats.get(), wanted, 0.0f);
+    size = wanted;
+  }
+  return floats.get();
 }
 
-const float* PatchSampler::sample(const Ellipse& ellipse, const PatchShape& shape) {
+const float* PatchSampler::sample(const Ellipse& ellipse, int side, double step) {
   // The blurriest level that is not more blurred than the patch is to be along its minor axis.
   const double finest = space_->sigma(0, 0);
   const double doublings = std::max(0.0, std::log2(ellipse.minor / finest) + 1e-9);
@@ -86,34 +95,44 @@ const float* PatchSampler::sample(const Ellipse& ellipse, const PatchShape& shap
       std::min(static_cast<int>((doublings - static_cast<double>(octave)) * space_->levels), space_->levels);
   const Octave& from = space_->octaves[octave];
   const double sigma = space_->sigma(octave, level);
-  across_.set(ellipse.major, sigma, shape.step);
-  down_.set(ellipse.minor, sigma, shape.step);
-  const int side = shape.side, width = across_.samples(side), height = down_.samples(side);
+  across_.set(ellipse.major, sigma, step);
+  down_.set(ellipse.minor, sigma, step);
 
-  samples_.resize(width * height);
-  const double half = (side - 1) / 2.0 * shape.step;
-  const double du = shape.step / across_.dense, dv = shape.step / down_.dense;
+  // Samples come in planes side by side, each of every dense-th column, so that those of one sum lie as far apart.
+  const int taps = static_cast<int>(across_.weights.size()), taps_down = static_cast<int>(down_.weights.size());
+  const int columns = side + (taps - 1) / across_.dense, rows = (side - 1) * down_.dense + taps_down;
+  const int plane = (columns + kGroup - 1) / kGroup * kGroup, stride = plane * across_.dense;
+  float* const samples = samples_.at_least(rows * stride);
+  const double half = (side - 1) / 2.0 * step;
+  const double du = step / across_.dense, dv = step / down_.dense;
   const double u = -half - across_.margin * du, v = -half - down_.margin * dv;
   const Frame f = ellipse.frame();
-  for (int i = 0; i < height; ++i) {
-    const double row = v + i * dv;
-    const Ray ray{static_cast<float>((f.a * u + f.b * row + f.x) / from.step),
-                  static_cast<float>((f.c * u + f.d * row + f.y) / from.step), static_cast<float>(f.a * du / from.step),
-                  static_cast<float>(f.c * du / from.step)};
-    pixel_rows().sample(from.level(level), ray, width, samples_.data() + i * width);
+  for (int p = 0; p < across_.dense; ++p) {
+    const double first = u + p * du;
+    const Grid grid{(f.a * first + f.b * v + f.x) / from.step,
+                    (f.c * first + f.d * v + f.y) / from.step,
+                    static_cast<float>(f.a * step / from.step),
+                    static_cast<float>(f.c * step / from.step),
+                    static_cast<float>(f.b * dv / from.step),
+                    static_cast<float>(f.d * dv / from.step),
+                    rows,
+                    columns};
+    patch_loops().sample(from.level(level), grid, stride, samples + p * plane);
   }
 
-  // Down, then across, each in one go over all rows: where a sum runs over the end of a row, nothing is kept.
-  const int kept_rows = height - 2 * down_.margin, size = kept_rows * width;
-  blurred_.resize(size);
-  blur(down_.weights, samples_.data(), width, size, blurred_.data());
-  blur(across_.weights, blurred_.data(), 1, size - 2 * across_.margin, samples_.data());
-  patch_.resize(side * side);
-  for (int i = 0; i < side; ++i) {
-    const float* row = samples_.data() + i * down_.dense * width;
-    for (int j = 0; j < side; ++j) patch_[i * side + j] = row[j * across_.dense];
+  // Down, in one go over all rows where all are kept, then across.
+  const int at_once = down_.dense == 1 ? side : 1;
+  float* const blurred = blurred_.at_least(side * stride + kPatchRow);
+  rows_.resize(taps_down);
+  for (int i = 0; i < side; i += at_once) {
+    for (int k = 0; k < taps_down; ++k) rows_[k] = samples + (i * down_.dense + k) * stride;
+    pixel_rows().weighted_sum(rows_.data(), down_.weights.data(), taps_down, at_once * stride, blurred + i * stride);
   }
-  return patch_.data();
+  offsets_.resize(taps);
+  for (int k = 0; k < taps; ++k) offsets_[k] = k % across_.dense * plane + k / across_.dense;
+  float* const patch = patch_.at_least(side * kPatchRow + kGroup);
+  patch_loops().across(blurred, stride, offsets_.data(), across_.weights.data(), taps, side, patch);
+  return patch;
 }
 
 Ellipse adapt(const Ellipse& disc, PatchSampler& sampler) {
@@ -126,8 +145,7 @@ Ellipse adapt(const Ellipse& disc, PatchSampler& sampler) {
     next.major *= scale;
     next.minor = disc.minor;
     adapted = next;
-    const auto [xx, xy, yy] = second_moments(sampler.sample(adapted, kShapePatch));
-    const Symmetric moments(xx, xy, yy);
+    const Symmetric moments = second_moments(adapted, sampler);
     if (!(moments.less > 0) || moments.greater < kConverged * moments.less) break;
     // The directions in which the gradient is strong become short: times P Q^(-1/2), Q with a greatest entry of 1.
     const Frame f = adapted.frame();

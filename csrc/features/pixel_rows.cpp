@@ -1,8 +1,8 @@
 // Loops inlined into one function for each instruction set; the compiler turns those without vectors into vectors.
 #include "features/pixel_rows.h"
 
-#include <algorithm>
-#include <cmath>
+#include <bit>
+#include <initializer_list>
 
 #include "common/simd.h"
 #include "features/float_lanes.h"
@@ -48,141 +48,77 @@ template <class L>
   }
 }
 
-// In blocks: places of all samples, their four pixels, their values.
 template <class L>
-[[gnu::always_inline]] inline void sample_ray(const Pixels& image, const Ray& ray, int count, float* out) {
-  constexpr int block = 64;
-  int32_t places[block];
-  float across[block], down[block], upper[2 * block], lower[2 * block];
-  const float right = static_cast<float>(image.width - 1), bottom = static_cast<float>(image.height - 1);
-  const int32_t width = image.width, last_x = width - 2, last_y = image.height - 2;
-  const float x0 = ray.x0, y0 = ray.y0, dx = ray.dx, dy = ray.dy;
-  const float* const values = image.values;
-  for (int begin = 0; begin < count; begin += block) {
-    for (int i = 0; i < block; ++i) {
-      const float along = static_cast<float>(begin + i);
-      float x = x0 + along * dx, y = y0 + along * dy;
-      x = x > 0 ? x : 0;
-      y = y > 0 ? y : 0;
-      x = x < right ? x : right;
-      y = y < bottom ? y : bottom;
-      int32_t column = static_cast<int32_t>(x), row = static_cast<int32_t>(y);
-      column = column < last_x ? column : last_x;
-      row = row < last_y ? row : last_y;
-      across[i] = x - static_cast<float>(column);
-      down[i] = y - static_cast<float>(row);
-      places[i] = row * width + column;
-    }
-    const int kept = std::min(block, count - begin);
-    for (int i = 0; i < kept; i += L::lanes / 2) {
-      L::gather_pairs(values, places + i, upper + 2 * i);
-      L::gather_pairs(values + width, places + i, lower + 2 * i);
-    }
-    for (int i = 0; i < kept; ++i) {
-      const float top = upper[2 * i] + across[i] * (upper[2 * i + 1] - upper[2 * i]);
-      const float low = lower[2 * i] + across[i] * (lower[2 * i + 1] - lower[2 * i]);
-      out[begin + i] = top + down[i] * (low - top);
-    }
-  }
+[[gnu::always_inline]] inline typename L::Floats difference(const float* low, const float* high) {
+  return L::minus(load_vector<typename L::Floats>(high), load_vector<typename L::Floats>(low));
 }
 
-// atan(z) / z for z from 0 to 1, in powers of z^2: the Chebyshev interpolant, off by less than 5e-7.
-[[gnu::always_inline]] inline float arc(float z2) {
-  return 0.99999934f +
-         z2 * (-0.33326375f +
-               z2 * (0.19879872f + z2 * (-0.13480406f + z2 * (0.08374155f + z2 * (-0.03689863f + z2 * 0.00782548f)))));
-}
-
-[[gnu::always_inline]] inline void row_gradients(const float* __restrict above, const float* __restrict row,
-                                                 const float* __restrict below, int count, float* __restrict lengths,
-                                                 float* __restrict turns) {
-  constexpr float per_radian = 0.15915494309189535f;
-  for (int i = 0; i < count; ++i) {
-    const float x = row[i + 1] - row[i - 1], y = above[i] - below[i];
-    const float wide = std::abs(x), high = std::abs(y);
-    const float greater = wide > high ? wide : high, less = wide > high ? high : wide;
-    const float z = less / (greater + 1e-30f);
-    float turn = per_radian * z * arc(z * z);
-    turn = high > wide ? 0.25f - turn : turn;
-    turn = x < 0 ? 0.5f - turn : turn;
-    turn = y < 0 ? 1.0f - turn : turn;
-    lengths[i] = std::sqrt(x * x + y * y);
-    turns[i] = turn < 1.0f ? turn : 0.0f;
+template <class L>
+[[gnu::always_inline]] inline int64_t find_peak(const float* low, const float* high, int64_t width, int64_t begin,
+                                                int64_t end, float least) {
+  using Floats = typename L::Floats;
+  const float lowest = -least;
+  const Floats most = L::all(&least), fewest = L::all(&lowest);
+  int64_t x = begin;
+  for (; x + L::lanes <= end; x += L::lanes) {
+    const Floats value = difference<L>(low + x, high + x);
+    // Of either sign, not below the least size.
+    uint32_t tops = ~L::above(most, value), pits = ~L::above(value, fewest);
+    for (const int64_t by : {int64_t{-1}, int64_t{1}, -width, width}) {
+      const Floats beside = difference<L>(low + x + by, high + x + by);
+      tops &= L::above(value, beside);
+      pits &= L::above(beside, value);
+      if ((tops | pits) == 0) break;
+    }
+    if (const uint32_t found = tops | pits; found != 0) return x + std::countr_zero(found);
   }
-}
-
-[[gnu::always_inline]] inline void row_moments(const float* __restrict above, const float* __restrict row,
-                                               const float* __restrict below, const float* __restrict weights,
-                                               int count, float* __restrict sums) {
-  float *const xx = sums, *const xy = sums + count, *const yy = sums + 2 * count;
-  for (int i = 0; i < count; ++i) {
-    const float x = row[i + 1] - row[i - 1], y = below[i] - above[i];
-    xx[i] += weights[i] * x * x;
-    xy[i] += weights[i] * x * y;
-    yy[i] += weights[i] * y * y;
+  for (; x < end; ++x) {
+    const auto at = [&](int64_t by) { return high[x + by] - low[x + by]; };
+    const float value = at(0), sign = value > 0 ? 1.0f : -1.0f;
+    const auto beats = [&](int64_t by) { return sign * value > sign * at(by); };
+    if (sign * value >= least && beats(-1) && beats(1) && beats(-width) && beats(width)) return x;
   }
+  return end;
 }
 
 struct Baseline {
   static void sum(const float* const* rows, const float* weights, int count, int64_t width, float* out) {
     sum_rows<BaselineFloats>(rows, weights, count, width, out);
   }
-  static void sample(const Pixels& image, const Ray& ray, int count, float* out) {
-    sample_ray<BaselineFloats>(image, ray, count, out);
-  }
-  static void gradients(const float* above, const float* row, const float* below, int count, float* lengths,
-                        float* turns) {
-    row_gradients(above, row, below, count, lengths, turns);
-  }
-  static void moments(const float* above, const float* row, const float* below, const float* weights, int count,
-                      float* sums) {
-    row_moments(above, row, below, weights, count, sums);
+  static int64_t peak(const float* low, const float* high, int64_t width, int64_t begin, int64_t end, float least) {
+    return find_peak<BaselineFloats>(low, high, width, begin, end, least);
   }
 };
 
 #if defined(__x86_64__)
 struct Avx2 {
-  [[gnu::target("avx2,fma")]] static void sum(const float* const* rows, const float* weights, int count, int64_t width,
-                                              float* out) {
+  [[gnu::target("avx2,fma,bmi")]] static void sum(const float* const* rows, const float* weights, int count,
+                                                  int64_t width, float* out) {
     sum_rows<Avx2Floats>(rows, weights, count, width, out);
   }
-  [[gnu::target("avx2,fma")]] static void sample(const Pixels& image, const Ray& ray, int count, float* out) {
-    sample_ray<Avx2Floats>(image, ray, count, out);
-  }
-  [[gnu::target("avx2,fma")]] static void gradients(const float* above, const float* row, const float* below, int count,
-                                                    float* lengths, float* turns) {
-    row_gradients(above, row, below, count, lengths, turns);
-  }
-  [[gnu::target("avx2,fma")]] static void moments(const float* above, const float* row, const float* below,
-                                                  const float* weights, int count, float* sums) {
-    row_moments(above, row, below, weights, count, sums);
+  [[gnu::target("avx2,fma,bmi")]] static int64_t peak(const float* low, const float* high, int64_t width, int64_t begin,
+                                                      int64_t end, float least) {
+    return find_peak<Avx2Floats>(low, high, width, begin, end, least);
   }
 };
+
 struct Avx512 {
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void sum(const float* const* rows,
-                                                                                       const float* weights, int count,
-                                                                                       int64_t width, float* out) {
+  [[gnu::target("avx512f,avx512dq,avx512vl,bmi,prefer-vector-width=512")]] static void sum(const float* const* rows,
+                                                                                           const float* weights,
+                                                                                           int count, int64_t width,
+                                                                                           float* out) {
     sum_rows<Avx512Floats>(rows, weights, count, width, out);
   }
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void sample(const Pixels& image,
-                                                                                          const Ray& ray, int count,
-                                                                                          float* out) {
-    sample_ray<Avx512Floats>(image, ray, count, out);
-  }
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void gradients(
-      const float* above, const float* row, const float* below, int count, float* lengths, float* turns) {
-    row_gradients(above, row, below, count, lengths, turns);
-  }
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void moments(
-      const float* above, const float* row, const float* below, const float* weights, int count, float* sums) {
-    row_moments(above, row, below, weights, count, sums);
+  [[gnu::target("avx512f,avx512dq,avx512vl,bmi,prefer-vector-width=512")]] static int64_t peak(
+      const float* low, const float* high, int64_t width, int64_t begin, int64_t end, float least) {
+    return find_peak<Avx512Floats>(low, high, width, begin, end, least);
   }
 };
 #endif
 
 template <class Set>
 PixelRows rows_of() {
-  return {Set::sum, Set::sample, Set::gradients, Set::moments};
+  return {Set::sum, Set::peak};
 }
 
 }  // namespace

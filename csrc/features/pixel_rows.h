@@ -5,11 +5,6 @@
 
 namespace mk::features {
 
-// Positions x0 + i dx, y0 + i dy, in pixels of an image at least 2 x 2; those beyond its rim count as on it.
-struct Ray {
-  float x0, y0, dx, dy;
-};
-
 struct Pixels {
   const float* values;
   int32_t width, height;
@@ -18,14 +13,9 @@ struct Pixels {
 struct PixelRows {
   // out[x] = sum over k of weights[k] rows[k][x].
   void (*weighted_sum)(const float* const* rows, const float* weights, int count, int64_t width, float* out);
-  // Bilinear values along a ray.
-  void (*sample)(const Pixels& image, const Ray& ray, int count, float* out);
-  // Central differences of neighbouring values (twice the derivative for a step of 1): their length, and their angle
-  // in turns, 0 to 1, from +x towards -y. `row` has its own neighbours left and right.
-  void (*gradients)(const float* above, const float* row, const float* below, int count, float* lengths, float* turns);
-  // Adds weight x^2, weight x y and weight y^2 of the central differences (x, y) to three rows of sums.
-  void (*moments)(const float* above, const float* row, const float* below, const float* weights, int count,
-                  float* sums);
+  // The first x from `begin` to before `end` where high - low is at least `least` in size and exceeds, or falls short
+  // of, its neighbours left, right, above and below, `width` floats away; `end` where there is none.
+  int64_t (*next_peak)(const float* low, const float* high, int64_t width, int64_t begin, int64_t end, float least);
 };
 
 const PixelRows& pixel_rows();

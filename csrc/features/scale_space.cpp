@@ -14,12 +14,12 @@ constexpr double kReach = 4;       // sigmas that a blur reaches
 constexpr int32_t kSmallest = 12;  // pixels of the shorter side of an octave
 
 // Rows above and below the image, and pixels left and right of it, repeat its rim.
-std::vector<float> blur(const Pixels& image, double sigma) {
+Buffer blur(const Pixels& image, double sigma) {
   std::vector<float> weights;
   gaussian(sigma, kReach, weights);
   const int count = static_cast<int>(weights.size()), radius = count / 2;
   const int64_t width = image.width, height = image.height;
-  std::vector<float> result(width * height);
+  Buffer result = make_buffer(width * height);
   constexpr int64_t block = 16;
   parallel_for((height + block - 1) / block, [&](int64_t b) {
     std::vector<const float*> rows(count);
@@ -31,20 +31,20 @@ std::vector<float> blur(const Pixels& image, double sigma) {
       std::fill_n(wide.begin(), radius, wide[radius]);
       std::fill_n(wide.end() - radius, radius, wide[radius + width - 1]);
       for (int k = 0; k < count; ++k) rows[k] = wide.data() + k;
-      pixel_rows().weighted_sum(rows.data(), weights.data(), count, width, result.data() + y * width);
+      pixel_rows().weighted_sum(rows.data(), weights.data(), count, width, result.get() + y * width);
     }
   });
   return result;
 }
 
 // Twice the size: pixels between two are their mean; the last row and column are repeated.
-std::vector<float> doubled_image(const Pixels& image) {
+Buffer doubled_image(const Pixels& image) {
   const int64_t width = image.width, height = image.height;
-  std::vector<float> result(4 * width * height);
+  Buffer result = make_buffer(4 * width * height);
   parallel_for(2 * height, [&](int64_t y) {
     const float* top = image.values + y / 2 * width;
     const float* low = image.values + std::min((y + 1) / 2, height - 1) * width;
-    float* out = result.data() + y * 2 * width;
+    float* out = result.get() + y * 2 * width;
     for (int64_t x = 0; x < width; ++x) {
       const int64_t next = std::min(x + 1, width - 1);
       out[2 * x] = 0.5f * (top[x] + low[x]);
@@ -55,9 +55,9 @@ std::vector<float> doubled_image(const Pixels& image) {
 }
 
 // Every second pixel of every second row.
-std::vector<float> halved_image(const Pixels& image) {
+Buffer halved_image(const Pixels& image) {
   const int64_t width = image.width / 2, height = image.height / 2;
-  std::vector<float> result(width * height);
+  Buffer result = make_buffer(width * height);
   for (int64_t y = 0; y < height; ++y) {
     for (int64_t x = 0; x < width; ++x) result[y * width + x] = image.values[2 * y * image.width + 2 * x];
   }
@@ -89,14 +89,15 @@ ScaleSpace scale_space(const Pixels& image, int levels, bool doubled) {
     return std::sqrt(std::max(0.0, wanted * wanted - there * there));
   };
   ScaleSpace space{levels, {}};
-  const int64_t size = int64_t{image.width} * image.height;
   Octave next{image.width, image.height, 1.0, {}};
-  std::vector<float> base(image.values, image.values + size);
+  Buffer twice;
   if (doubled) {
-    base = doubled_image(image);
+    twice = doubled_image(image);
     next = {2 * image.width, 2 * image.height, 0.5, {}};
   }
-  base = blur({base.data(), next.width, next.height}, missing(kBaseSigma, kInputSigma / next.step));
+  const Pixels first{doubled ? twice.get() : image.values, next.width, next.height};
+  Buffer base = blur(first, missing(kBaseSigma, kInputSigma / next.step));
+  twice.reset();
   for (;;) {
     next.levels.push_back(std::move(base));
     for (int s = 1; s < levels + 3; ++s) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "features/buffer.h"
 #include "features/pixel_rows.h"
 
 namespace mk::features {
@@ -14,10 +15,10 @@ inline constexpr double kBaseSigma = 1.6, kInputSigma = 0.5;
 
 struct Octave {
   int32_t width, height;
-  double step;                             // pixels of the image from one pixel of the octave to the next
-  std::vector<std::vector<float>> levels;  // blurred by kBaseSigma 2^(s / levels) of its own pixels
+  double step;                 // pixels of the image from one pixel of the octave to the next
+  std::vector<Buffer> levels;  // blurred by kBaseSigma 2^(s / levels) of its own pixels
 
-  Pixels level(int s) const { return {levels[s].data(), width, height}; }
+  Pixels level(int s) const { return {levels[s].get(), width, height}; }
 };
 
 struct ScaleSpace {

@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "features/frames.h"
+#include "features/patch_loops.h"
 
 namespace mk::features {
 
-inline constexpr int kDescriptorLength = 128;
+inline constexpr int kDescriptorLength = kCells * kCells * kDirections;
 
 // The gradients of the patch around an ellipse, from which orientations and descriptors are made.
 class PatchGradients {
@@ -26,7 +27,7 @@ class PatchGradients {
   void describe(double cos, double sin, std::span<float> descriptor) const;
 
  private:
-  std::vector<float> lengths_, turns_;
+  std::array<float, kGradientSide * kPatchRow> lengths_, turns_;
 };
 
 }  // namespace mk::features
