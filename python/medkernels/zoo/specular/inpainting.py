@@ -71,10 +71,7 @@ def inpaint(rgb: Pixels, mask: Bools, *, method: str = "navier-stokes", grow: in
         raise TypeError(f"mask must be bool, not {mask.dtype}")
     if mask.shape != rgb.shape[:2]:
         raise ValueError(f"mask must have shape {list(rgb.shape[:2])} as rgb, but has {list(mask.shape)}")
-    if method not in METHODS:
-        raise ValueError(f"method must be {' or '.join(METHODS)}, not {method!r}")
-    if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or grow < 0:
-        raise ValueError(f"grow must be a whole number of at least 0, not {grow!r}")
+    check_options(method, grow)
     if grow and mask.any():
         widened = cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8), iterations=int(grow))
         mask = np.asarray(widened).view(np.bool_)
@@ -85,6 +82,14 @@ def inpaint(rgb: Pixels, mask: Bools, *, method: str = "navier-stokes", grow: in
     # Colours in any order: OpenCV fills the channels one by one.
     filled = cv2.inpaint(np.ascontiguousarray(rgb), mask.view(np.uint8), NEAR, cv2.INPAINT_NS)
     return np.asarray(filled, np.uint8)
+
+
+def check_options(method: Any, grow: Any, name: str = "method") -> None:
+    """Raise ValueError unless `inpaint` can take these; `name` is what the caller calls the first."""
+    if method not in METHODS:
+        raise ValueError(f"{name} must be {' or '.join(METHODS)}, not {method!r}")
+    if isinstance(grow, bool) or not isinstance(grow, (int, np.integer)) or grow < 0:
+        raise ValueError(f"grow must be a whole number of at least 0, not {grow!r}")
 
 
 def check_picture(rgb: Any) -> Pixels:
