@@ -212,6 +212,25 @@ def test_one_thread_or_more() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_batches(count: int) -> None:
+    """Each image of a batch or list gets what it gets alone, whatever the number of threads."""
+    before = mk.get_num_threads()
+    mk.set_num_threads(count)
+    images = [texture(20 + i, (40 + 9 * i, 70)) for i in range(4)]
+    colours = np.stack([np.stack([texture(30 + i, (48, 60))] * 3, axis=-1) for i in range(3)])
+    for batch in (images, colours, colours[..., 0], tuple(images), [images[0].tolist(), images[1]]):
+        found = features(batch, orient=True)
+        assert len(found) == len(batch)
+        for ours, image in zip(found, batch, strict=True):
+            alone = features(image, orient=True)
+            assert len(alone.frames) > 2
+            assert all(np.array_equal(a, b) for a, b in zip(ours, alone, strict=True))
+    mk.set_num_threads(before)
+    assert features([]) == features(np.empty((0, 20, 30))) == []
+    assert len(features(np.ones((2, 20, 30)))[1].frames) == 0
+
+
 def test_results() -> None:
     image = texture(2, (90, 120))
     found = features(image)
@@ -271,6 +290,10 @@ def test_frameworks() -> None:
         for a, b in zip(found, expected, strict=True):
             assert isinstance(a, kind)
             assert np.array_equal(np.asarray(a), b)
+    pair = features(torch.from_numpy(np.stack([image, image])))
+    assert torch.equal(pair[1].descriptors, torch.from_numpy(expected.descriptors))
+    with pytest.raises(TypeError, match=r"image\[1\] is a torch array, but image\[0\] is a numpy array"):
+        features([image, torch.from_numpy(image)])
     with pytest.raises(TypeError, match=r"image is traced: affine_covariant runs outside jax\.jit"):
         jax.jit(features)(image)
 
@@ -282,7 +305,12 @@ GOOD = np.zeros((20, 20))
     ("image", "options", "error", "message"),
     [
         (GOOD[0], {}, ValueError, r"image must have shape \[H, W\] or \[H, W, 3\], but has shape \[20\]"),
-        (GOOD[..., None], {}, ValueError, r"but has shape \[20, 20, 1\]"),
+        (GOOD[..., None], {}, ValueError, r"image\[0\] must have 2 x 2 to \d+ pixels, .* shape \[20, 1\]"),
+        (GOOD[None, None], {}, ValueError, r"image\[0\] must have shape \[H, W\] .* has shape \[1, 20, 20\]"),
+        ([GOOD, GOOD[0]], {}, ValueError, r"image\[1\] must have shape \[H, W\] .* has shape \[20\]"),
+        ([GOOD, GOOD.astype(int)], {}, TypeError, r"image\[1\] must be uint8, .* not int64"),
+        ([GOOD, GOOD + np.nan], {}, ValueError, r"image\[1\] must be finite, but element 0 .* is -?nan"),
+        ([GOOD, "here"], {}, TypeError, r"image\[1\] must be an array of numbers"),
         (GOOD[:1], {}, ValueError, r"image must have 2 x 2 to \d+ pixels, but has shape \[1, 20\]"),
         (GOOD[:, :0], {}, ValueError, r"but has shape \[20, 0\]"),
         (GOOD.astype(int), {}, TypeError, "image must be uint8, uint16, float32 or float64, not int64"),
@@ -310,3 +338,5 @@ def test_too_large_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_backends, "available_memory", lambda: 10_000)
     with pytest.raises(ValueError, match="image of 20 x 20 pixels is too large"):
         features(GOOD)
+    with pytest.raises(ValueError, match="image of 2 images of up to 20 x 20 pixels is too large"):
+        features([GOOD, GOOD[:8]])

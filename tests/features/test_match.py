@@ -149,6 +149,28 @@ def test_one_thread_or_more() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batches(dtype: Any, mutual: bool) -> None:
+    """Each item of a batch or list gets what it gets alone, whatever the number of threads."""
+    rng = np.random.default_rng(9)
+    sizes = [(30, 41, 5), (0, 9, 5), (7, 0, 3), (1, 1, 8), (200, 150, 16)]
+    ragged = [[rng.integers(0, 9, (k[i], k[2])).astype(dtype) for k in sizes] for i in range(2)]
+    even = [rng.integers(0, 9, (4, count, 6)).astype(dtype) for count in (50, 60)]
+    before = mk.get_num_threads()
+    for first, second in (ragged, even, (list(even[0]), even[1])):
+        expected = [mk.features.match(a, b, mutual=mutual) for a, b in zip(first, second, strict=True)]
+        for count in (1, 3):
+            mk.set_num_threads(count)
+            found = mk.features.match(first, second, mutual=mutual)
+            assert len(found) == len(expected)
+            for ours, theirs in zip(found, expected, strict=True):
+                assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+                assert all(a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
+    mk.set_num_threads(before)
+    assert mk.features.match([], []) == []
+
+
 CODE = """
 import hashlib, numpy as np, medkernels as mk
 rng = np.random.default_rng(8)
@@ -200,6 +222,9 @@ def test_torch() -> None:
         for a, b in zip(found, expected, strict=True):
             assert isinstance(a, torch.Tensor)
             assert np.array_equal(a.numpy(), b)
+    batch = mk.features.match(torch.from_numpy(np.stack([d1, d1])), [torch.from_numpy(d2)] * 2)
+    assert len(batch) == 2
+    assert np.array_equal(batch[1][0].numpy(), expected[0])
     leaf = torch.randn(4, 3, requires_grad=True)
     assert not mk.features.match(leaf, leaf)[1].requires_grad
 
@@ -222,7 +247,22 @@ GOOD = np.ones((3, 4))
     ("arguments", "options", "error", "message"),
     [
         ((GOOD[0], GOOD), {}, ValueError, r"d1 must have shape \[K1, D\], but has 1 dimensions"),
-        ((GOOD, GOOD[None]), {}, ValueError, r"d2 must have shape \[K2, D\], but has 3 dimensions"),
+        ((GOOD, GOOD[None]), {}, ValueError, "d1 is one set of descriptors, but d2 is a batch or list"),
+        (([GOOD], GOOD), {}, ValueError, "d2 is one set of descriptors, but d1 is a batch or list"),
+        (([GOOD], [GOOD, GOOD]), {}, ValueError, "d2 holds 2 sets of descriptors, but d1 holds 1"),
+        (
+            ([GOOD, GOOD[0]], [GOOD, GOOD]),
+            {},
+            ValueError,
+            r"d1\[1\] must have shape \[K1, D\], but has 1 dim",
+        ),
+        (([GOOD, GOOD], [GOOD, GOOD * np.inf]), {}, ValueError, r"d2\[1\] must be finite and at most 1e150"),
+        (
+            ([GOOD, GOOD.astype(np.float32)], [GOOD, GOOD]),
+            {},
+            TypeError,
+            r"d1\[1\] is float32, but d1\[0\] is float64: use one dtype",
+        ),
         (
             (GOOD, GOOD[:, 1:]),
             {},

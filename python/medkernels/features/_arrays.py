@@ -1,9 +1,9 @@
-"""Arrays of any framework in, NumPy arrays for the core, the same kind of arrays out: without derivatives."""
+"""Arrays of any framework, one or a batch of them, and the way back; without derivatives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,53 +13,143 @@ from medkernels import _backends, _interop
 Restore = Callable[[npt.NDArray[Any]], Any]
 
 
-def numpy_arrays(op: str, arrays: Mapping[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], Restore]:
-    """NumPy views of the arrays by name, and what turns results into their framework and device.
+class Items(NamedTuple):
+    """The arrays of one argument.
+
+    Attributes
+    ----------
+    arrays, names
+        Arrays of the framework, or NumPy's where it only speaks DLPack or is plain Python; and what messages
+        call them.
+    many
+        Whether they came as a batch or list.
+    came
+        One of the arrays as they came, which results are to be like; None where all is plain Python.
+    """
+
+    arrays: list[Any]
+    names: list[str]
+    many: bool
+    came: Any
+
+
+def split(op: str, name: str, value: Any, is_batch: Callable[[tuple[int, ...]], bool]) -> Items:
+    """Take apart a list of arrays, or an array of a shape that `is_batch`.
 
     Raises
     ------
     TypeError
         If frameworks are mixed, or something is no dense array of numbers with values.
-    ValueError
-        If torch tensors lie on several devices.
-    BackendError
-        For arrays on a GPU, unless the fallback to the CPU is allowed.
     """
-    framework = _interop.common_framework(arrays)
-    like = next((a for a in arrays.values() if _interop.framework_of(a) != "python"), np.empty(0))
-    if framework == "torch":
-        return _from_torch(op, arrays, like)
-    if framework == "cupy":
-        _backends.fall_back_to_cpu(op, "there is no kernel for CuPy arrays")
-        import cupy
+    if isinstance(value, (list, tuple)) and (not value or any(_is_array(item) for item in value)):
+        names = [f"{name}[{i}]" for i in range(len(value))]
+        _interop.common_framework(dict(zip(names, value, strict=True)))
+        came = next((item for item in value if _is_array(item)), None)
+        arrays = [_array(op, label, item) for label, item in zip(names, value, strict=True)]
+        return Items(arrays, names, True, came)
+    array = _array(op, name, value)
+    came = value if _is_array(value) else None
+    if not is_batch(tuple(array.shape)):
+        return Items([array], [name], False, came)
+    return Items(list(array), [f"{name}[{i}]" for i in range(array.shape[0])], True, came)
 
-        return {name: cupy.asnumpy(array) for name, array in arrays.items()}, cupy.asarray
-    if framework == "jax":
+
+def _is_array(value: Any) -> bool:
+    return _interop.framework_of(value) != "python"
+
+
+def _array(op: str, name: str, value: Any) -> Any:
+    framework = _interop.framework_of(value)
+    if framework == "torch":
+        _check_tensor(name, value)
+    elif framework == "jax":
         import jax
 
-        for name, array in arrays.items():
-            if isinstance(array, jax.core.Tracer):
-                raise TypeError(f"{name} is traced: {op} runs outside jax.jit, jax.vmap and jax.grad")
-    return {name: _interop.numpy_view(array, name) for name, array in arrays.items()}, _interop.restorer(like)
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError(f"{name} is traced: {op} runs outside jax.jit, jax.vmap and jax.grad")
+    return value if framework in ("torch", "jax", "cupy") else _interop.numpy_view(value, name)
 
 
-def _from_torch(op: str, arrays: Mapping[str, Any], like: Any) -> tuple[dict[str, npt.NDArray[Any]], Restore]:
+def _check_tensor(name: str, tensor: Any) -> None:
     import torch
 
-    tensors = {
-        name: array if isinstance(array, torch.Tensor) else torch.from_numpy(_interop.numpy_view(array, name))
-        for name, array in arrays.items()
-    }
-    for name, tensor in tensors.items():
-        if tensor.layout != torch.strided:
-            raise TypeError(f"{name} must be a dense tensor, not of layout {tensor.layout}")
-        if tensor.dtype == torch.bfloat16 or tensor.dtype.is_complex:
-            raise TypeError(f"{name} must be of a real dtype that NumPy has, not {tensor.dtype}")
-        if tensor.device.type == "meta":
-            raise TypeError(f"{name} is on the meta device and has no values")
-        if tensor.device != like.device:
-            raise ValueError(f"{name} is on {tensor.device}, but others are on {like.device}: use one device")
-    if like.device.type != "cpu":
-        _backends.fall_back_to_cpu(op, f"there is no kernel for tensors on {like.device}")
-    views = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-    return views, lambda result: torch.from_numpy(result).to(like.device)
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, not of layout {tensor.layout}")
+    if tensor.dtype == torch.bfloat16 or tensor.dtype.is_complex:
+        raise TypeError(f"{name} must be of a real dtype that NumPy has, not {tensor.dtype}")
+    if tensor.device.type == "meta":
+        raise TypeError(f"{name} is on the meta device and has no values")
+
+
+def dtype_name(array: Any) -> str:
+    """As NumPy names it."""
+    return str(getattr(array.dtype, "name", array.dtype)).removeprefix("torch.")
+
+
+class Kind(NamedTuple):
+    """What the arrays of a call are: their framework, and one of them (None for plain Python)."""
+
+    framework: str
+    like: Any
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the arrays lie where CUDA and Triton can read them."""
+        return self.framework == "cupy" or (self.framework == "torch" and self.like.device.type == "cuda")
+
+
+def common_kind(*arguments: Items) -> Kind:
+    """The one kind of all arrays; plain Python takes that of the others.
+
+    Raises
+    ------
+    TypeError
+        If frameworks are mixed.
+    ValueError
+        If arrays lie on several devices.
+    """
+    named = {items.names[0]: items.came for items in arguments if items.names and items.came is not None}
+    framework = _interop.common_framework(named)
+    like: Any = next((items.came for items in arguments if items.came is not None), None)
+    if framework in ("torch", "cupy"):
+        for items in arguments:
+            for name, array in zip(items.names, items.arrays, strict=True):
+                if _interop.framework_of(array) == framework and array.device != like.device:
+                    raise ValueError(
+                        f"{name} is on {array.device}, but others are on {like.device}: use one device"
+                    )
+    return Kind(framework, like)
+
+
+def to_numpy(op: str, kind: Kind, arrays: Sequence[Any]) -> tuple[list[npt.NDArray[Any]], Restore]:
+    """NumPy views of arrays of one kind, and what turns results into that kind, on the same device.
+
+    Raises
+    ------
+    BackendError
+        For arrays on a device that has no kernels, unless the fallback to the CPU is allowed.
+    """
+    framework, like = kind
+    if framework == "torch":
+        return _from_torch(op, like.device, arrays)
+    if framework == "cupy":
+        import cupy
+
+        return [cupy.asnumpy(array) for array in arrays], cupy.asarray
+    if framework == "jax":
+        platform = next(iter(like.devices())).platform
+        if platform != "cpu":
+            _backends.fall_back_to_cpu(op, f"there is no kernel for JAX arrays on {platform!r}")
+    views = [
+        array if isinstance(array, np.ndarray) else _interop.numpy_view(array, "array") for array in arrays
+    ]
+    return views, _interop.restorer(like)
+
+
+def _from_torch(op: str, device: Any, arrays: Sequence[Any]) -> tuple[list[npt.NDArray[Any]], Restore]:
+    import torch
+
+    if device.type not in ("cpu", "cuda"):
+        _backends.fall_back_to_cpu(op, f"there is no kernel for tensors on {device}")
+    views = [a.detach().cpu().numpy() if isinstance(a, torch.Tensor) else a for a in arrays]
+    return views, lambda result: torch.from_numpy(result).to(device)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from medkernels import _backends, _checks, _core, _interop
-from medkernels.features._arrays import numpy_arrays
+from medkernels.features._arrays import Items, common_kind, dtype_name, split, to_numpy
 
 #: Levels of an octave beyond these make neighbouring scales too alike to tell blobs from noise.
 MOST_LEVELS = 16
 
 #: Pixels of the image, so that those of its doubled version can be counted in 32 bits.
 MOST_PIXELS = _checks.MAX_INDEX // 4
+
+DTYPES = ("uint8", "uint16", "float32", "float64")
 
 
 class AffineFeatures(NamedTuple):
@@ -47,7 +50,7 @@ def affine_covariant(
     adapt: bool = True,
     orient: bool = False,
     max_features: int | None = None,
-) -> AffineFeatures:
+) -> Any:
     """Find blobs, fit an ellipse to each that deforms with the image, and describe what is in it.
 
     Seen from another side, a flat patch of tissue is deformed by an affine map. The frames of the two views
@@ -56,8 +59,10 @@ def affine_covariant(
     Parameters
     ----------
     image
-        Grey [H, W] or of three channels [H, W, 3], whose mean counts; at least 2 x 2 pixels. uint8 and
-        uint16 are scaled to 0..1; float32 and float64 are taken as they are, and should span about as much.
+        Grey [H, W] or of three channels [H, W, 3], whose mean counts; at least 2 x 2 pixels. Or a batch [B,
+        H, W] or [B, H, W, 3], or a list of images, which may differ in size. An array of three dimensions
+        whose last one is 3 is one image of three channels. uint8 and uint16 are scaled to 0..1; float32 and
+        float64 are taken as they are, and should span about as much.
     peak_threshold
         Least difference of scales at a blob, at least 0. The lower, the more features.
     edge_threshold
@@ -72,7 +77,7 @@ def affine_covariant(
         Turn frames along the direction in which many gradients point, up to four frames for each blob. By
         default the y-axis of each frame is vertical in the image: better where the camera does not roll.
     max_features
-        Keep this many blobs, those with the strongest response; by default all.
+        Keep this many blobs of an image, those with the strongest response; by default all.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def affine_covariant(
         strongest first. A frame L p + t maps the unit disc to the ellipse; its determinant is positive, (x,
         y) are in pixels with (0, 0) the centre of the first, and a circle has the radius sigma of the blob.
         Descriptors have length 1, and are 0 where the image is flat. Their layout is that of OpenCV's SIFT:
-        4 x 4 places row by row, 8 directions in each.
+        4 x 4 places row by row, 8 directions in each. For a batch or list of images a list of such tuples.
 
     Raises
     ------
@@ -137,15 +142,44 @@ def affine_covariant(
     )
     if not edge_threshold > 1:
         raise ValueError(f"edge_threshold must be greater than 1, not {float(edge_threshold)}")
-    views, restore = numpy_arrays("affine_covariant", {"image": image})
-    grey = _grey(views["image"])
-    height, width = grey.shape
+    images = split("affine_covariant", "image", image, _is_batch)
+    kind = common_kind(images)
+    for name, array in zip(images.names, images.arrays, strict=True):
+        _check_image(name, array)
+    if not images.arrays:
+        return []
+    views, restore = to_numpy("affine_covariant", kind, images.arrays)
+    found = _on_cpu(images, views, options)
+    results = [AffineFeatures(*(restore(part) for part in parts)) for parts in found]
+    return results if images.many else results[0]
+
+
+def _is_batch(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 or (len(shape) == 3 and shape[2] != 3)
+
+
+def _check_image(name: str, image: Any) -> None:
+    """Refuse dtypes and shapes that no image has."""
+    shape = list(image.shape)
+    if dtype_name(image) not in DTYPES:
+        raise TypeError(f"{name} must be uint8, uint16, float32 or float64, not {dtype_name(image)}")
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3):
+        raise ValueError(f"{name} must have shape [H, W] or [H, W, 3], but has shape {shape}")
+    if min(shape[:2]) < 2 or shape[0] * shape[1] > MOST_PIXELS:
+        raise ValueError(f"{name} must have 2 x 2 to {MOST_PIXELS} pixels, but has shape {shape}")
+
+
+def _on_cpu(images: Items, views: Sequence[npt.NDArray[Any]], options: tuple[Any, ...]) -> Any:
+    """Frames, descriptors and responses of each image."""
+    levels, doubled = options[:2]
+    height, width = max((view.shape[:2] for view in views), key=math.prod)
     # Of each octave levels + 3 blurred images and one to make them from; a third more for smaller octaves.
-    planes = (4 if doubled else 1) * (int(levels) + 4) * 4 / 3
-    needed = math.ceil(planes * height * width * grey.itemsize)
-    _checks.check_memory(f"image of {width} x {height} pixels", needed, _backends.available_memory())
-    found = _core.features.affine_covariant(grey, *options)
-    return AffineFeatures(*(restore(part) for part in found))
+    planes = (4 if doubled else 1) * (levels + 4) * 4 / 3
+    at_once = min(len(views), _backends.get_num_threads())
+    needed = math.ceil(at_once * planes * height * width * np.dtype(np.float32).itemsize)
+    many = f"{len(views)} images of up to " if images.many else ""
+    _checks.check_memory(f"image of {many}{width} x {height} pixels", needed, _backends.available_memory())
+    return _core.features.affine_covariant([_grey(view) for view in views], images.many, *options)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -156,14 +190,7 @@ def _flag(name: str, value: Any) -> bool:
 
 def _grey(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """The image as one channel of float32."""
-    name, shape = image.dtype.name, list(image.shape)
-    if name not in ("uint8", "uint16", "float32", "float64"):
-        raise TypeError(f"image must be uint8, uint16, float32 or float64, not {name}")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and shape[2] != 3):
-        raise ValueError(f"image must have shape [H, W] or [H, W, 3], but has shape {shape}")
-    if min(shape[:2]) < 2 or shape[0] * shape[1] > MOST_PIXELS:
-        raise ValueError(f"image must have 2 x 2 to {MOST_PIXELS} pixels, but has shape {shape}")
-    scale = 1.0 if name.startswith("float") else 1 / np.iinfo(image.dtype).max
+    scale = 1 / np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1.0
     values = image.sum(axis=2, dtype=np.float64) / 3 if image.ndim == 3 else image
     with np.errstate(over="ignore"):  # what float32 cannot hold is refused with the place where it is
         return _interop.kernel_array((values * scale).astype(np.float32), np.float32)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from medkernels import _checks, _core, _interop
-from medkernels.features._arrays import numpy_arrays
+from medkernels import _backends, _checks, _core, _interop
+from medkernels.features._arrays import Items, common_kind, dtype_name, split, to_numpy
 
 DTYPES = ("float32", "float64", "uint8")
 
 
-def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> tuple[Any, Any]:
+def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> Any:
     """Match each descriptor with its nearest one in another set, where that one stands out.
 
     A row of `d1` is matched with the row of `d2` at the least Euclidean distance if this distance is at most
@@ -21,7 +21,9 @@ def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> tup
     Parameters
     ----------
     d1, d2
-        Descriptors [K1, D] and [K2, D] of one dtype: float32, float64 or uint8. D is any number from 1.
+        Descriptors [K1, D] and [K2, D] of one dtype: float32, float64 or uint8. D is any number from 1. Or
+        equally many of them, whose items are matched one by one: batches [B, K1, D] and [B, K2, D], or lists
+        of sets, which may differ in K1, K2 and D.
     ratio
         Greatest nearest distance, as a share of the second nearest one; greater than 0, at most 1. With 1
         every row is matched.
@@ -36,15 +38,17 @@ def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> tup
     distances : [M]
         Euclidean distance of each pair; float64 for float64 descriptors, float32 otherwise.
 
+    For batches and lists, a list of such tuples (matches, distances).
+
     Raises
     ------
     ValueError
-        If a rank or length differs, a value is NaN or infinite (or beyond 1e150 in float64), or `ratio` is
-        out of range.
+        If a rank, a length or the number of sets differs, a value is NaN or infinite (or beyond 1e150 in
+        float64), `ratio` is out of range, or descriptors are too many for the memory of a GPU.
     TypeError
         For other dtypes, two dtypes, arrays of several kinds, or an argument that is not of the type named.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU without Triton and PyTorch, or of JAX, unless ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
@@ -57,7 +61,8 @@ def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> tup
     bytes) and keeps a few best rows with the bound of their rounding errors; the two nearest are then
     decided among them by distances in float64. Rows that this leaves open, as when many rows of `d2` are
     nearly equal, are decided among all of `d2`, which is slower. So results equal those of float64
-    throughout, on every processor and for any number of threads. No derivatives are passed on.
+    throughout, on every processor and GPU, for any number of threads and in any batch. No derivatives are
+    passed on.
 
     The ratio test is that of D. G. Lowe, "Distinctive image features from scale-invariant keypoints"
     (2004), section 7.1; the bound is that of N. J. Higham, "Accuracy and stability of numerical algorithms"
@@ -81,20 +86,59 @@ def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> tup
         raise ValueError(f"ratio must be at most 1, not {limit}")
     if not isinstance(mutual, (bool, np.bool_)):
         raise TypeError(f"mutual must be True or False, not {mutual!r}")
-    views, restore = numpy_arrays("match", {"d1": d1, "d2": d2})
-    sizes = _checks.check_shapes(views, {"d1": "K1 D", "d2": "K2 D"})
-    dtype = views["d1"].dtype
-    for name, view in views.items():
-        if view.dtype.name not in DTYPES:
-            raise TypeError(f"{name} must be float32, float64 or uint8, not {view.dtype.name}")
-        if view.dtype.name != dtype.name:
-            raise TypeError(f"{name} is {view.dtype}, but d1 is {dtype}: use one dtype")
-    if sizes["D"] < 1:
-        raise ValueError("d1 and d2 must have rows of at least one number, but D is 0")
-    for name, letter in (("d1", "K1"), ("d2", "K2")):
-        if sizes[letter] > _checks.MAX_INDEX:
-            raise ValueError(f"{name} has {sizes[letter]} rows, more than {_checks.MAX_INDEX}")
-    ready = [_interop.kernel_array(view, dtype.newbyteorder("=")) for view in views.values()]
-    matches, distances = _core.features.match(*ready, limit, bool(mutual))
-    kind = np.float64 if dtype.name == "float64" else np.float32
-    return restore(matches), restore(distances.astype(kind))
+    sets = split("match", "d1", d1, _is_batch), split("match", "d2", d2, _is_batch)
+    kind = common_kind(*sets)
+    _check_sets(*sets)
+    if not sets[0].arrays:
+        return []
+    if kind.on_gpu:
+        try:
+            _backends.triton_kernels("match")
+        except _backends.BackendError as error:
+            _backends.fall_back_to_cpu("match", str(error))
+        else:
+            from medkernels.features import _match_gpu
+
+            found = _match_gpu.match(*sets, limit, bool(mutual))
+            return found if sets[0].many else found[0]
+    views, restore = to_numpy("match", kind, [*sets[0].arrays, *sets[1].arrays])
+    ready = [_interop.kernel_array(view, view.dtype.newbyteorder("=")) for view in views]
+    pairs = list(zip(ready[: len(ready) // 2], ready[len(ready) // 2 :], strict=True))
+    width = np.float64 if ready[0].dtype == np.float64 else np.float32
+    results = [
+        (restore(matches), restore(distances.astype(width)))
+        for matches, distances in _core.features.match(pairs, sets[0].many, limit, bool(mutual))
+    ]
+    return results if sets[0].many else results[0]
+
+
+def _is_batch(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3
+
+
+def _check_sets(first: Items, second: Items) -> None:
+    """Refuse sets that do not go together."""
+    if first.many != second.many:
+        one, other = ("d2", "d1") if first.many else ("d1", "d2")
+        raise ValueError(
+            f"{one} is one set of descriptors, but {other} is a batch or list: give as many of both"
+        )
+    if len(first.arrays) != len(second.arrays):
+        raise ValueError(
+            f"d2 holds {len(second.arrays)} sets of descriptors, but d1 holds {len(first.arrays)}"
+        )
+    dtype = None
+    for a, b, name_a, name_b in zip(first.arrays, second.arrays, first.names, second.names, strict=True):
+        sizes = _checks.check_shapes({name_a: a, name_b: b}, {name_a: "K1 D", name_b: "K2 D"})
+        for name, array in ((name_a, a), (name_b, b)):
+            came = dtype_name(array)
+            dtype = dtype or came
+            if came not in DTYPES:
+                raise TypeError(f"{name} must be float32, float64 or uint8, not {came}")
+            if came != dtype:
+                raise TypeError(f"{name} is {came}, but {first.names[0]} is {dtype}: use one dtype")
+        if sizes["D"] < 1:
+            raise ValueError(f"{name_a} and {name_b} must have rows of at least one number, but D is 0")
+        for name, letter in ((name_a, "K1"), (name_b, "K2")):
+            if sizes[letter] > _checks.MAX_INDEX:
+                raise ValueError(f"{name} has {sizes[letter]} rows, more than {_checks.MAX_INDEX}")
