@@ -6,6 +6,7 @@
 
 namespace py = pybind11;
 
+void bind_regions_cuda(py::module_& m);
 void bind_topology_cuda(py::module_& m);
 
 PYBIND11_MODULE(_cuda, m) {
@@ -37,6 +38,8 @@ PYBIND11_MODULE(_cuda, m) {
     }
   });
 
+  py::module_ regions = m.def_submodule("regions");
+  bind_regions_cuda(regions);
   py::module_ topology = m.def_submodule("topology");
   bind_topology_cuda(topology);
 }

@@ -1,5 +1,6 @@
 from typing import Any
 
+regions: Any
 topology: Any
 
 def device_count() -> int: ...

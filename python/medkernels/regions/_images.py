@@ -12,6 +12,8 @@ from medkernels import _backends, _checks, _interop
 
 #: Dimensions of the grid in which elements have so many neighbours.
 DIMENSIONS = {4: 2, 8: 2, 6: 3, 18: 3, 26: 3}
+#: Ops that the CUDA module has.
+ON_CUDA = ("label", "max_tree")
 SHAPES = {2: "[H, W] or [B, H, W]", 3: "[D, H, W] or [B, D, H, W]"}
 
 
@@ -56,15 +58,19 @@ def numbers(name: str, value: Any, op: str) -> tuple[npt.NDArray[Any], Callable[
                 f"{name} must be a dense tensor, not one of layout {value.layout}: use to_dense()"
             )
         if value.device.type != "cpu":
-            _backends.fall_back_to_cpu(op, f"there is no kernel for tensors on {value.device}")
+            _leave_device(op, value.device.type == "cuda", f"tensors on {value.device}")
             import torch
 
             return value.detach().cpu().numpy(), lambda found: torch.from_numpy(found).to(value.device)
     if framework == "cupy":
-        _backends.fall_back_to_cpu(op, "there is no kernel for CuPy arrays")
+        _leave_device(op, True, "CuPy arrays")
         import cupy
 
         return cupy.asnumpy(value), cupy.asarray
+    if framework == "jax":
+        platform = next(iter(value.devices())).platform
+        if platform != "cpu":
+            _leave_device(op, False, f"JAX arrays on {platform!r}")
     if framework in ("numpy", "python"):
         try:
             array = np.asarray(value)
@@ -77,35 +83,51 @@ def numbers(name: str, value: Any, op: str) -> tuple[npt.NDArray[Any], Callable[
     return array, _interop.restorer(value)
 
 
+def _leave_device(op: str, cuda: bool, what: str) -> None:
+    """Allow that arrays on a device go through the CPU, or raise BackendError."""
+    if not (cuda and op in ON_CUDA and _backends.cuda_kernels(op) is None):
+        _backends.fall_back_to_cpu(op, f"there is no kernel for {what}")
+
+
 def read_images(name: str, value: Any, dimensions: int, op: str, shapes: str | None = None) -> Images:
     """Check the shape of pictures or volumes; `shapes` is what messages say of it."""
     array, restore = numbers(name, value, op)
-    if array.ndim not in (dimensions, dimensions + 1):
-        raise ValueError(
-            f"{name} must have shape {shapes or SHAPES[dimensions]}, but has shape {list(array.shape)}"
-        )
-    batched = array.ndim == dimensions + 1
-    item = array.shape[1:] if batched else array.shape
-    size = int(np.prod(item, dtype=object))
-    if size > _checks.MAX_INDEX:
-        raise ValueError(
-            f"{name} must have at most {_checks.MAX_INDEX} elements an item, "
-            f"but has shape {list(array.shape)}"
-        )
+    full, batched = check_shape(name, array.shape, dimensions, shapes)
     array = _interop.kernel_array(array, array.dtype.newbyteorder("="))
-    full = (array.shape[0] if batched else 1, *(1,) * (3 - dimensions), *item)
     return Images(array.reshape(full), array.shape, batched, restore)
+
+
+def check_shape(
+    name: str, shape: tuple[int, ...], dimensions: int, shapes: str | None = None
+) -> tuple[tuple[int, ...], bool]:
+    """The same shape as [B, D, H, W], and whether it is one of a batch."""
+    if len(shape) not in (dimensions, dimensions + 1):
+        raise ValueError(
+            f"{name} must have shape {shapes or SHAPES[dimensions]}, but has shape {list(shape)}"
+        )
+    batched = len(shape) == dimensions + 1
+    item = shape[1:] if batched else shape
+    if int(np.prod(item, dtype=object)) > _checks.MAX_INDEX:
+        raise ValueError(
+            f"{name} must have at most {_checks.MAX_INDEX} elements an item, but has shape {list(shape)}"
+        )
+    return (shape[0] if batched else 1, *(1,) * (3 - dimensions), *item), batched
 
 
 def read_masks(name: str, value: Any, dimensions: int, op: str) -> Images:
     """Check masks; the array holds bytes that are 0 or not."""
     images = read_images(name, value, dimensions, op)
     dtype = images.array.dtype
-    if dtype.kind == "f":
-        raise TypeError(f"{name} must be boolean or integer, not {dtype}: compare with a threshold first")
+    check_mask_dtype(name, dtype.name)
     if dtype.itemsize == 1:
         return images._replace(array=images.array.view(np.uint8))
     return images._replace(array=(images.array != 0).view(np.uint8))
+
+
+def check_mask_dtype(name: str, dtype: str) -> None:
+    """Check what the elements of a mask are, by NumPy's name."""
+    if not dtype.startswith(("bool", "int", "uint")):
+        raise TypeError(f"{name} must be boolean or integer, not {dtype}: compare with a threshold first")
 
 
 def check_room(name: str, images: Images, bytes_of_an_element: int) -> None:

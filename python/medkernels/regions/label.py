@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from medkernels import _core
+from medkernels.regions import _cuda
+from medkernels.regions._cuda import DeviceImages, device_images
 from medkernels.regions._images import DIMENSIONS, Images, check_connectivity, check_room, read_masks
 
 #: Bytes of an element in the result.
@@ -67,16 +69,22 @@ def label(mask: Any, *, connectivity: int = 8, return_measures: bool = False) ->
     TypeError
         If `mask` is no array of booleans or integers.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a device without a kernel in this build (torch tensors and CuPy arrays on a CUDA device
+        have one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
     O(N) for N elements: runs of elements are joined by union-find, strips of rows in parallel. Memory is that
     of the labels and 16 bytes for each run. Results do not depend on the number of threads.
 
+    On CUDA devices the runs within words of 32 elements are joined by all threads at once; labels, counts and
+    measures are those of the CPU.
+
     The perimeter counts sides: that of a square of side a is 4 a, that of a disc of radius r is close to 8 r.
 
-    L. He, Y. Chao and K. Suzuki, "A run-based two-scan labeling algorithm" (2008).
+    L. He, Y. Chao and K. Suzuki, "A run-based two-scan labeling algorithm" (2008); on CUDA devices: A.
+    Hennequin, L. Lacassagne, L. Cabaret and Q. Meunier, "A new direct connected component labeling and
+    analysis algorithm for GPUs" (2018).
 
     Examples
     --------
@@ -96,11 +104,23 @@ def label(mask: Any, *, connectivity: int = 8, return_measures: bool = False) ->
     2
     """
     connectivity = check_connectivity(connectivity)
+    on_device = device_images("mask", mask, DIMENSIONS[connectivity], "label")
+    if on_device is not None:
+        return _label_on_device(on_device, connectivity, bool(return_measures))
     images = read_masks("mask", mask, DIMENSIONS[connectivity], "label")
     check_room("mask", images, BYTES)
     labels, counts, measures = _core.regions.label(images.array, connectivity, bool(return_measures))
     found = (images.result(labels), images.items(counts.tolist()))
     return (*found, images.items(_named(images, measures))) if return_measures else found
+
+
+def _label_on_device(images: DeviceImages, connectivity: int, measured: bool) -> Any:
+    labels, counts, found = _cuda.label(images, connectivity, measured)
+    count = counts if images.batched else counts[0]
+    if not measured:
+        return labels, count
+    measures = [Measures(*item) for item in found]
+    return labels, count, measures if images.batched else measures[0]
 
 
 def _named(images: Images, measures: list[tuple[Any, ...]]) -> list[Measures]:

@@ -1,0 +1,112 @@
+"""Memory and streams of NVIDIA GPUs, from the framework whose arrays are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from medkernels import _interop
+
+
+class Device(NamedTuple):
+    """Where the CUDA module works.
+
+    Attributes
+    ----------
+    number, stream
+        Number of the device, and handle of the stream that the arrays are ready on.
+    free
+        Bytes of device memory that the framework can allocate.
+    empty
+        Allocates an array of this shape and NumPy dtype on the device.
+    pointer
+        The address of an array.
+    """
+
+    number: int
+    stream: int
+    free: int
+    empty: Callable[[tuple[int, ...], str], Any]
+    pointer: Callable[[Any], int]
+
+    def allocator(self, held: list[Any]) -> Callable[[int], int]:
+        """A function from a number of bytes to the address of memory that lasts as long as `held`."""
+
+        def allocate(count: int) -> int:
+            held.append(self.empty((count,), "uint8"))
+            return self.pointer(held[-1])
+
+        return allocate
+
+
+def is_on_cuda(array: Any) -> bool:
+    """Whether this is a torch tensor or CuPy array that CUDA can read: dense, and on a GPU."""
+    framework = _interop.framework_of(array)
+    if framework == "torch":
+        return array.device.type == "cuda" and str(array.layout) == "torch.strided"
+    return framework == "cupy"
+
+
+def device_of(array: Any) -> Device:
+    """The device of a torch tensor or CuPy array that is on one, and the stream in use there."""
+    if _interop.framework_of(array) == "torch":
+        return _torch_device(array.device)
+    return _cupy_device(array.device)
+
+
+def contiguous(array: Any) -> Any:
+    """A torch tensor or CuPy array in C order, without derivatives."""
+    if _interop.framework_of(array) == "torch":
+        return array.detach().contiguous()
+    import cupy
+
+    with array.device:
+        return cupy.ascontiguousarray(array)
+
+
+def dtype_name(array: Any) -> str:
+    """As NumPy names it."""
+    return str(array.dtype).removeprefix("torch.")
+
+
+def first_nan(array: Any) -> tuple[int, ...] | None:
+    """Where a torch tensor or CuPy array of floats has its first NaN, if it has one."""
+    if _interop.framework_of(array) == "torch":
+        import torch
+
+        places = torch.isnan(array)
+        return tuple(places.nonzero()[0].tolist()) if bool(places.any()) else None
+    import cupy
+
+    with array.device:
+        places = cupy.isnan(array)
+        return tuple(cupy.argwhere(places)[0].tolist()) if bool(places.any()) else None
+
+
+def _torch_device(device: Any) -> Device:
+    import torch
+
+    def empty(shape: tuple[int, ...], dtype: str) -> Any:
+        return torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return Device(
+        device.index,
+        torch.cuda.current_stream(device).cuda_stream,
+        torch.cuda.mem_get_info(device)[0] + cached,
+        empty,
+        lambda tensor: int(tensor.data_ptr()),
+    )
+
+
+def _cupy_device(device: Any) -> Device:
+    import cupy
+
+    def empty(shape: tuple[int, ...], dtype: str) -> Any:
+        with device:
+            return cupy.empty(shape, dtype)
+
+    with device:
+        stream = cupy.cuda.get_current_stream().ptr
+        free = device.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
+    return Device(device.id, stream, free, empty, lambda array: int(array.data.ptr))
