@@ -186,6 +186,8 @@ def _layout(root: Path) -> tuple[Path, Path | None]:
     if len(truth) > 1:
         names = ", ".join(path.name for path in truth)
         raise ValueError(f"data: {root} has several folders that may hold masks ({names}); name one as masks")
+    if truth and any(path.suffix.lower() in IMAGES for path in root.iterdir()):
+        return root, truth[0]
     if truth and len(frames) > 1:
         names = ", ".join(path.name for path in frames)
         raise ValueError(f"data: {root} has masks, and several folders that may hold their frames ({names})")
