@@ -1,4 +1,7 @@
-"""`medkernels.regions.label` beside SciPy, cc3d and OpenCV."""
+"""`medkernels.regions.label` beside SciPy, cc3d and OpenCV.
+
+The peers work on the CPU, also where ours does not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import (
     BEST,
     FORWARD,
@@ -24,7 +28,6 @@ from medkernels import get_num_threads
 TITLE = "Connected components of masks, 8 neighbours in pictures and 26 in volumes"
 UNITS = "elements"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 DENSITIES = (0.1, 0.5, 0.9)
 NO_VOLUMES = "it labels pictures only"
@@ -55,7 +58,8 @@ def cases(sizes: str) -> list[Case]:
 
 def _case(name: str, shape: tuple[int, ...], density: float, curve: str = "") -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        return {"mask": np.random.default_rng(seed).random(shape) < density}
+        host = np.random.default_rng(seed).random(shape) < density
+        return {"mask": host if device == "cpu" else torch.from_numpy(host).to(device), "host": host}
 
     elements = float(np.prod(shape))
     excluded = {"OpenCV": NO_VOLUMES} if len(shape) == 3 else {}
@@ -64,13 +68,13 @@ def _case(name: str, shape: tuple[int, ...], density: float, curve: str = "") ->
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """A byte of mask is read and four bytes of label are written."""
-    size = inputs["mask"].size
+    size = inputs["host"].size
     return Work(size, 0.0, 5.0 * size)
 
 
 def compare_labels(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differences:
     """How many labels of either side do not go with exactly one of the other."""
-    a, b = ours["result"].ravel().astype(np.int64), theirs["result"].ravel().astype(np.int64)
+    a, b = (np.asarray(torch.as_tensor(x["result"]).cpu()).ravel().astype(np.int64) for x in (ours, theirs))
     if a.shape != b.shape:
         raise ValueError(f"result: {a.size} and {b.size} elements cannot be compared")
     pairs = np.unique(a * (b.max(initial=0) + 1) + b).size
@@ -85,14 +89,14 @@ def _ours(inputs: Inputs, backward: bool) -> Outputs:
 def _scipy(inputs: Inputs, backward: bool) -> Outputs:
     from scipy import ndimage
 
-    mask = inputs["mask"]
+    mask = inputs["host"]
     return {"result": ndimage.label(mask, np.ones((3,) * mask.ndim))[0]}
 
 
 def _cc3d(inputs: Inputs, backward: bool) -> Outputs:
     import cc3d
 
-    mask = inputs["mask"]
+    mask = inputs["host"]
     return {"result": cc3d.connected_components(mask, connectivity=8 if mask.ndim == 2 else 26)}
 
 
@@ -101,7 +105,7 @@ def _opencv(inputs: Inputs, backward: bool) -> Outputs:
 
     if cv2.getNumThreads() != get_num_threads():
         cv2.setNumThreads(get_num_threads())
-    return {"result": cv2.connectedComponents(inputs["mask"].view(np.uint8), connectivity=8)[1]}
+    return {"result": cv2.connectedComponents(inputs["host"].view(np.uint8), connectivity=8)[1]}
 
 
 PROVIDERS = (

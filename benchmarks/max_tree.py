@@ -1,4 +1,7 @@
-"""`medkernels.regions.max_tree` beside higra and scikit-image."""
+"""`medkernels.regions.max_tree` beside higra and scikit-image.
+
+The peers work on the CPU, also where ours does not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import FORWARD, Case, Inputs, Outputs, Provider, Target, Work
 from medkernels.benchmarks.runner.compare import Differences
 from medkernels.benchmarks.runner.images import blurred_noise
@@ -15,7 +19,6 @@ import medkernels
 TITLE = "Max-trees with areas, 8 neighbours in pictures and 6 in volumes"
 UNITS = "elements"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 SMOOTH, NOISE = "1411 x 1411 uint8, blurred", "1411 x 1411 uint8, noise"
 VOLUME = "256 x 256 x 256 uint8, blurred"
@@ -46,7 +49,8 @@ def cases(sizes: str) -> list[Case]:
 
 def _case(name: str, shape: tuple[int, ...], dtype: str, smoothing: float, curve: str = "") -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        return {"image": blurred_noise(shape, dtype, smoothing, seed)}
+        host = blurred_noise(shape, dtype, smoothing, seed)
+        return {"image": host if device == "cpu" else torch.from_numpy(host).to(device), "host": host}
 
     elements = float(np.prod(shape))
     excluded = {"scikit-image": SLOW} if elements > 1e5 else {}
@@ -55,7 +59,7 @@ def _case(name: str, shape: tuple[int, ...], dtype: str, smoothing: float, curve
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """The image is read; parents, order and areas are written."""
-    image = inputs["image"]
+    image = inputs["host"]
     return Work(image.size, 0.0, image.size * (image.itemsize + 12.0))
 
 
@@ -72,13 +76,18 @@ def _areas(image: np.ndarray, parent: np.ndarray, area: np.ndarray) -> np.ndarra
 def _ours(inputs: Inputs, backward: bool) -> Outputs:
     image = inputs["image"]
     tree = medkernels.regions.max_tree(image, connectivity=8 if image.ndim == 2 else 6)
-    return {"result": lambda: _areas(image, tree.parent, tree.area)}
+
+    def areas() -> np.ndarray:
+        parent, area = (np.asarray(torch.as_tensor(array).cpu()) for array in (tree.parent, tree.area))
+        return _areas(inputs["host"], parent, area)
+
+    return {"result": areas}
 
 
 def _higra(inputs: Inputs, backward: bool) -> Outputs:
     import higra
 
-    image = inputs["image"]
+    image = inputs["host"]
     if image.ndim == 2:
         graph = higra.get_8_adjacency_implicit_graph(image.shape)
     else:
@@ -95,7 +104,7 @@ def _faces(dims: int) -> list[list[int]]:
 def _skimage(inputs: Inputs, backward: bool) -> Outputs:
     from skimage import morphology
 
-    image = inputs["image"]
+    image = inputs["host"]
     parent, order = morphology.max_tree(image, connectivity=2 if image.ndim == 2 else 1)
 
     def areas() -> np.ndarray:

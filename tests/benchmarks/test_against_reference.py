@@ -14,7 +14,9 @@ from medkernels.benchmarks import gpu  # noqa: E402
 from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E402
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
-from medkernels import benchmarks, render  # noqa: E402
+from medkernels import benchmarks, regions, render  # noqa: E402
+from tests.reference.label import label, measures  # noqa: E402
+from tests.reference.max_tree import max_tree  # noqa: E402
 from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
 
 FEW = 20  # points, whose simplices the reference can list
@@ -55,7 +57,38 @@ def check_diagrams(op: str, device: str) -> None:
         assert found["largest"] <= module.TOLERANCE, case.name
 
 
-CHECKS = {**dict.fromkeys(render.__all__, check_pictures), "vietoris_rips": check_diagrams}
+def check_labels(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        host = inputs["host"]
+        wanted, _ = label(host, 8 if host.ndim == 2 else 26)
+        found = torch.as_tensor(module.PROVIDERS[0].run(inputs, False)["result"])
+        np.testing.assert_array_equal(found.cpu().numpy(), wanted, err_msg=case.name)
+        options = {"connectivity": 8 if host.ndim == 2 else 26, "return_measures": True}
+        *_, measured = regions.label(inputs["mask"], **options)
+        for name, values in measures(wanted, int(wanted.max())).items():
+            np.testing.assert_allclose(torch.as_tensor(getattr(measured, name)).cpu(), values, atol=1e-9)
+
+
+def check_trees(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        if case.curve:  # larger, and nothing else
+            continue
+        inputs = case.inputs(device, 1)
+        connectivity = 8 if inputs["host"].ndim == 2 else 6
+        tree = regions.max_tree(inputs["image"], connectivity=connectivity)
+        for found, wanted in zip(tree, max_tree(inputs["host"], connectivity), strict=True):
+            np.testing.assert_array_equal(torch.as_tensor(found).cpu().ravel(), wanted, err_msg=case.name)
+
+
+CHECKS = {
+    **dict.fromkeys(render.__all__, check_pictures),
+    "label": check_labels,
+    "max_tree": check_trees,
+    "vietoris_rips": check_diagrams,
+}
 
 
 @pytest.mark.parametrize("op", sorted(CHECKS))
