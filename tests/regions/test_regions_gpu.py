@@ -116,9 +116,13 @@ def test_more_elements_than_one_pass_takes() -> None:
 
 
 def test_extreme_values() -> None:
-    extremes = np.array([[-np.inf, np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e308, -1e308]])
-    for image in (extremes, extremes.astype(np.float32), extremes.T.copy()):
+    values = [-np.inf, np.inf, 0.0, -0.0]
+    for dtype in (np.float32, np.float64):
+        finite = np.finfo(dtype)
+        ends = [finite.smallest_subnormal, -finite.smallest_subnormal, finite.max, finite.min]
+        image = np.array([[*values, *ends]], dtype)
         check_tree(image, 4)
+        check_tree(image.T.copy(), 8)
 
 
 def test_moments_of_a_long_row() -> None:
