@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
+
 from medkernels import _interop
 
 
@@ -16,18 +18,21 @@ class Device(NamedTuple):
     number, stream
         Number of the device, and handle of the stream that the arrays are ready on.
     free
-        Bytes of device memory that the framework can allocate.
+        How many bytes of device memory the framework can allocate.
     empty
         Allocates an array of this shape and NumPy dtype on the device.
     pointer
         The address of an array.
+    to_host
+        Copies an array to a NumPy array.
     """
 
     number: int
     stream: int
-    free: int
+    free: Callable[[], int]
     empty: Callable[[tuple[int, ...], str], Any]
     pointer: Callable[[Any], int]
+    to_host: Callable[[Any], npt.NDArray[Any]]
 
     def allocator(self, held: list[Any]) -> Callable[[int], int]:
         """A function from a number of bytes to the address of memory that lasts as long as `held`."""
@@ -83,19 +88,27 @@ def first_nan(array: Any) -> tuple[int, ...] | None:
         return tuple(cupy.argwhere(places)[0].tolist()) if bool(places.any()) else None
 
 
+def free_memory(device: Any) -> int:
+    """Bytes that torch can still allocate on a CUDA device: the free ones and those that its cache holds."""
+    import torch
+
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
+
+
 def _torch_device(device: Any) -> Device:
     import torch
 
     def empty(shape: tuple[int, ...], dtype: str) -> Any:
         return torch.empty(shape, dtype=getattr(torch, dtype), device=device)
 
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return Device(
         device.index,
         torch.cuda.current_stream(device).cuda_stream,
-        torch.cuda.mem_get_info(device)[0] + cached,
+        lambda: free_memory(device),
         empty,
         lambda tensor: int(tensor.data_ptr()),
+        lambda tensor: tensor.cpu().numpy(),
     )
 
 
@@ -106,7 +119,10 @@ def _cupy_device(device: Any) -> Device:
         with device:
             return cupy.empty(shape, dtype)
 
+    def free() -> int:
+        with device:
+            return int(device.mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
     with device:
         stream = cupy.cuda.get_current_stream().ptr
-        free = device.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
-    return Device(device.id, stream, free, empty, lambda array: int(array.data.ptr))
+    return Device(device.id, stream, free, empty, lambda array: int(array.data.ptr), cupy.asnumpy)

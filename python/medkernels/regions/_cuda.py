@@ -46,7 +46,7 @@ class DeviceImages(NamedTuple):
 
     def check_room(self, name: str, needed: int) -> None:
         """Refuse work for which the memory of the device is too small."""
-        _checks.check_memory(f"{name} on the GPU", needed, self.device.free)
+        _checks.check_memory(f"{name} on the GPU", needed, self.device.free())
 
 
 def device_images(name: str, value: Any, dimensions: int, op: str) -> DeviceImages | None:
