@@ -52,6 +52,7 @@ __global__ void find_runs(Words words, const T* mask, uint32_t* bits, int32_t* l
       return __ballot_sync(kAllLanes, x < words.width && elements[x] != 0);
     };
     uint32_t own = 0;
+#pragma unroll 8  // so many words are on their way at once
     for (int k = 0; k < count; ++k) {
       const uint32_t word = read(first + k);
       if (lane == k) own = word;
