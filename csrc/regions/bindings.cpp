@@ -9,8 +9,10 @@
 #include "regions/fill_holes.h"
 #include "regions/label.h"
 #include "regions/max_tree.h"
+#include "regions/measures.h"
 #include "regions/mmser.h"
 #include "regions/mser.h"
+#include "regions/pages.h"
 #include "regions/saturation_mask.h"
 #include "regions/specular_mask.h"
 
@@ -60,10 +62,19 @@ Array<T> rows(const std::vector<T>& values, const std::vector<py::ssize_t>& shap
   return result;
 }
 
-py::tuple arrays(const mk::regions::Measures& m, py::ssize_t dims) {
-  const auto n = static_cast<py::ssize_t>(m.area.size());
-  return py::make_tuple(rows(m.area, {n}), rows(m.box, {n, 2 * dims}), rows(m.centroid, {n, dims}),
-                        rows(m.perimeter, {n}), rows(m.moments, {n, dims, dims}));
+// An array that takes the memory over.
+template <class T>
+Array<T> owner(mk::regions::Pages<T>& values, const std::vector<py::ssize_t>& shape) {
+  T* const data = values.get();
+  const py::capsule memory(data, [](void* pages) { mk::regions::FreePages()(pages); });
+  values.release();
+  return Array<T>(shape, data, memory);
+}
+
+py::tuple arrays(mk::regions::Measures& m) {
+  const py::ssize_t n = m.count, dims = m.dims;
+  return py::make_tuple(owner(m.area, {n}), owner(m.box, {n, 2 * dims}), owner(m.centroid, {n, dims}),
+                        owner(m.perimeter, {n}), owner(m.moments, {n, dims, dims}));
 }
 
 py::tuple label(const Array<uint8_t>& mask, int connectivity, bool with_measures) {
@@ -82,7 +93,7 @@ py::tuple label(const Array<uint8_t>& mask, int connectivity, bool with_measures
     });
   }
   py::list items;
-  for (const auto& item : measures) items.append(arrays(item, connectivity == 4 || connectivity == 8 ? 2 : 3));
+  for (auto& item : measures) items.append(arrays(item));
   return py::make_tuple(labels.array, counts, items);
 }
 

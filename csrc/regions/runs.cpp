@@ -61,13 +61,13 @@ void unite(uint32_t* parent, uint32_t a, uint32_t b) {
 
 // Tables for the runs of two rows, or for their pairs, and the union of the rows that screen one of them.
 struct RunForest::Work {
-  Scratch<uint32_t> first, second, joins;
+  Pages<uint32_t> first, second, joins;
   std::vector<uint64_t> screen;
 
   explicit Work(const RunForest& forest)
-      : first(allocate_scratch<uint32_t>(forest.grid_.width + kRunSlack)),
-        second(allocate_scratch<uint32_t>(forest.grid_.width + kRunSlack)),
-        joins(allocate_scratch<uint32_t>(forest.most_runs_of_a_row() + 1)),
+      : first(allocate_pages<uint32_t>(forest.grid_.width + kRunSlack)),
+        second(allocate_pages<uint32_t>(forest.grid_.width + kRunSlack)),
+        joins(allocate_pages<uint32_t>(forest.most_runs_of_a_row() + 1)),
         screen(forest.words_) {}
 };
 
@@ -75,14 +75,13 @@ RunForest::RunForest(std::span<const uint8_t> mask, const Grid& grid, bool of_ze
     : grid_(grid),
       strips_(grid, 2),
       words_((grid.width + 63) / 64),
-      bits_(allocate_scratch<uint64_t>(words_ * grid.rows())),
-      first_(allocate_scratch<uint32_t>(grid.rows() + 1)),
+      bits_(allocate_pages<uint64_t>(words_ * grid.rows())),
+      first_(allocate_pages<uint32_t>(grid.rows() + 1)),
       label_end_(strips_.count) {
   pack(mask, of_zeros);
   const int64_t runs = first_[grid.rows()];
-  label_ = allocate_scratch<uint32_t>(runs);
-  parent_ = allocate_scratch<uint32_t>(runs + 1);
-  number_ = allocate_scratch<int32_t>(runs);
+  label_ = allocate_pages<uint32_t>(runs);
+  parent_ = allocate_pages<uint32_t>(runs);
   parallel_for(strips_.count, [&](int64_t s) { label_strip(s); });
   join_strips();
   number_components();
@@ -124,7 +123,7 @@ void RunForest::label_strip(int64_t s) {
 }
 
 void RunForest::label_row(int64_t row, int64_t earlier, int reach, Work& work, uint32_t& next) {
-  const int64_t count = runs(row);
+  const auto count = static_cast<int64_t>(this->labels(row).size());
   if (count == 0) return;
   const uint32_t* const known = label_.get() + first_[earlier];
   uint32_t* const labels = label_.get() + first_[row];
@@ -184,23 +183,22 @@ void RunForest::number_components() {
   const auto for_each_label = [&](int64_t s, const auto& visit) {
     for (uint32_t label = first_[strips_[s].first]; label < label_end_[s]; ++label) visit(label);
   };
-  std::vector<int32_t> before(strips_.count + 1, 0);
+  std::vector<uint32_t> before(strips_.count + 1, 0);
   parallel_for(strips_.count, [&](int64_t s) {
-    int32_t roots = 0;
+    uint32_t roots = 0;
     for_each_label(s, [&](uint32_t label) { roots += parent_[label] == label; });
     before[s + 1] = roots;
   });
   for (int64_t s = 0; s < strips_.count; ++s) before[s + 1] += before[s];
   parallel_for(strips_.count, [&](int64_t s) {
-    int32_t next = before[s];
+    uint32_t next = before[s];
     for_each_label(s, [&](uint32_t label) {
-      if (parent_[label] == label) number_[label] = ++next;
+      if (parent_[label] == label) parent_[label] = kNumbered | ++next;
     });
   });
   parallel_for(strips_.count, [&](int64_t s) {
     for_each_label(s, [&](uint32_t label) {
-      const uint32_t found = root(label);
-      if (found != label) number_[label] = number_[found];
+      std::atomic_ref<uint32_t>(parent_[label]).store(find_number(label), std::memory_order_relaxed);
     });
   });
   count_ = before.back();
