@@ -114,7 +114,7 @@ std::vector<Found> find_in_octave(const Octave& octave, const BlobOptions& optio
   std::vector<std::vector<Found>> by_row(rows * planes);
   const float least = static_cast<float>(kPromising * options.peak_threshold);
   parallel_for(rows * planes, [&](int64_t item) {
-    const int64_t s = 1 + item / rows, y = 1 + item % rows;
+    const int64_t s = 1 + item % planes, y = 1 + item / planes;  // rows in turn: scales share what they read
     const float *low = differences.levels[s] + y * differences.width,
                 *high = differences.levels[s + 1] + y * differences.width;
     const int64_t width = differences.width, end = width - 1;

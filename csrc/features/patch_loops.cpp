@@ -14,9 +14,6 @@ namespace {
 
 constexpr int kGroup = 16;  // samples whose places are found together: at least a vector
 
-template <class L>
-inline constexpr int vectors_of_row = kPatchRow / L::lanes;
-
 // Whether a grid, with some more columns that are rounded up to, stays clear of the rim, whatever the rounding.
 [[gnu::always_inline]] inline bool inside(const Pixels& image, const Grid& grid) {
   const double columns = (grid.columns + 7) / 8 * 8, rows = grid.rows;
@@ -84,23 +81,30 @@ template <class L>
     sample_rows<L, false>(image, grid, stride, out);
 }
 
+// Rows are summed side by side where one alone has too few vectors to hide how long a multiply-add takes.
 template <class L>
 [[gnu::always_inline]] inline void sum_across(const float* in, int64_t stride, const int32_t* offsets,
                                               const float* weights, int count, int rows, float* out) {
   using Floats = typename L::Floats;
-  for (int i = 0; i < rows; ++i) {
-    Floats sums[vectors_of_row<L>] = {};
+  constexpr int vectors = kPatchRow / L::lanes, at_once = vectors < 6 ? 2 : 1;
+  for (int first = 0; first < rows; first += at_once) {
+    const int row = std::min(first, rows - at_once);
+    Floats sums[at_once][vectors] = {};
     for (int k = 0; k < count; ++k) {
       const Floats weight = L::all(weights + k);
-      const float* row = in + offsets[k];
+      const float* const from = in + row * stride + offsets[k];
+#pragma GCC unroll 2
+      for (int i = 0; i < at_once; ++i) {
 #pragma GCC unroll 12
-      for (int v = 0; v < vectors_of_row<L>; ++v)
-        sums[v] = L::add(sums[v], weight, load_vector<Floats>(row + v * L::lanes));
+        for (int v = 0; v < vectors; ++v)
+          sums[i][v] = L::add(sums[i][v], weight, load_vector<Floats>(from + i * stride + v * L::lanes));
+      }
     }
+#pragma GCC unroll 2
+    for (int i = 0; i < at_once; ++i) {
 #pragma GCC unroll 12
-    for (int v = 0; v < vectors_of_row<L>; ++v) store_vector(out + v * L::lanes, sums[v]);
-    in += stride;
-    out += kPatchRow;
+      for (int v = 0; v < vectors; ++v) store_vector(out + (row + i) * kPatchRow + v * L::lanes, sums[i][v]);
+    }
   }
 }
 

@@ -11,36 +11,39 @@ namespace mk::features {
 
 namespace {
 
-// Vectors that are summed in registers.
-constexpr int kSums = 4;
+// Vectors that are summed in registers: enough to hide how long a multiply-add takes.
+constexpr int kSums = 8;
 
-// The sums of kSums vectors at x.
-template <class L>
+// The sums of N vectors at x.
+template <class L, int N>
 [[gnu::always_inline]] inline void sum_vectors(const float* const* rows, const float* weights, int count, int64_t x,
                                                float* out) {
-  typename L::Floats sums[kSums] = {};
+  typename L::Floats sums[N] = {};
   for (int k = 0; k < count; ++k) {
     const typename L::Floats weight = L::all(weights + k);
     const float* row = rows[k] + x;
-#pragma GCC unroll 4
-    for (int i = 0; i < kSums; ++i)
-      sums[i] = L::add(sums[i], weight, load_vector<typename L::Floats>(row + i * L::lanes));
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) sums[i] = L::add(sums[i], weight, load_vector<typename L::Floats>(row + i * L::lanes));
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < kSums; ++i) store_vector(out + x + i * L::lanes, sums[i]);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) store_vector(out + x + i * L::lanes, sums[i]);
+}
+
+// Blocks of N vectors, the last of which may begin within the one before; false where the row is shorter.
+template <class L, int N>
+[[gnu::always_inline]] inline bool sum_from(const float* const* rows, const float* weights, int count, int64_t width,
+                                            float* out) {
+  constexpr int64_t block = N * L::lanes;
+  if (width < block) return false;
+  for (int64_t x = 0; x < width - block; x += block) sum_vectors<L, N>(rows, weights, count, x, out);
+  sum_vectors<L, N>(rows, weights, count, width - block, out);
+  return true;
 }
 
 template <class L>
 [[gnu::always_inline]] inline void sum_rows(const float* const* rows, const float* weights, int count, int64_t width,
                                             float* out) {
-  constexpr int64_t block = kSums * L::lanes;
-  for (int64_t x = 0; x + block <= width; x += block) sum_vectors<L>(rows, weights, count, x, out);
-  const int64_t rest = width % block;
-  if (rest == 0) return;
-  if (width > block) {
-    sum_vectors<L>(rows, weights, count, width - block, out);
-    return;
-  }
+  if (sum_from<L, kSums>(rows, weights, count, width, out) || sum_from<L, 1>(rows, weights, count, width, out)) return;
   for (int64_t x = 0; x < width; ++x) {
     float sum = 0;
     for (int k = 0; k < count; ++k) sum += weights[k] * rows[k][x];
@@ -57,18 +60,19 @@ template <class L>
 [[gnu::always_inline]] inline int64_t find_peak(const float* low, const float* high, int64_t width, int64_t begin,
                                                 int64_t end, float least) {
   using Floats = typename L::Floats;
+  constexpr uint32_t every = (1u << L::lanes) - 1;
   const float lowest = -least;
   const Floats most = L::all(&least), fewest = L::all(&lowest);
   int64_t x = begin;
   for (; x + L::lanes <= end; x += L::lanes) {
     const Floats value = difference<L>(low + x, high + x);
     // Of either sign, not below the least size.
-    uint32_t tops = ~L::above(most, value), pits = ~L::above(value, fewest);
+    uint32_t tops = every & ~L::above(most, value), pits = every & ~L::above(value, fewest);
     for (const int64_t by : {int64_t{-1}, int64_t{1}, -width, width}) {
+      if ((tops | pits) == 0) break;
       const Floats beside = difference<L>(low + x + by, high + x + by);
       tops &= L::above(value, beside);
       pits &= L::above(beside, value);
-      if ((tops | pits) == 0) break;
     }
     if (const uint32_t found = tops | pits; found != 0) return x + std::countr_zero(found);
   }
