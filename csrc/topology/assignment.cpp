@@ -11,7 +11,7 @@ namespace mk::topology {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr size_t kBidsPerRow = 2;
+constexpr double kBidsPerRow = 2;
 
 Bid best_column(const Choices& choices, int32_t row, std::span<const double> price) {
   Bid bid{kInfinity, kInfinity, -1};
@@ -28,11 +28,11 @@ Bid best_column(const Choices& choices, int32_t row, std::span<const double> pri
 
 }  // namespace
 
-std::span<const int32_t> AssignmentSolver::solve(const Choices& choices) {
+std::span<const int32_t> AssignmentSolver::solve(const Choices& choices, std::span<const int32_t> order) {
   assignment_.reset(choices.rows(), choices.columns);
   reduction_.run(
-      choices.leave, kBidsPerRow, [&](int32_t row) { return best_column(choices, row, assignment_.column_price); },
-      assignment_);
+      order, choices.leave, kBidsPerRow,
+      [&](int32_t row) { return best_column(choices, row, assignment_.column_price); }, assignment_);
   distance_.assign(choices.columns, kInfinity);
   previous_.resize(choices.columns);
   is_settled_.assign(choices.columns, 0);

@@ -33,8 +33,9 @@ struct Choices {
 // neighbourhood of its row, and never leaves its connected component. Worst case O(rows edges log(rows)).
 class AssignmentSolver {
  public:
-  // The column of each row, -1 for none, with the least total cost.
-  std::span<const int32_t> solve(const Choices& choices);
+  // The column of each row, -1 for none, with the least total cost. Any order of the rows will do: it is quickest to
+  // begin with those that leave the most.
+  std::span<const int32_t> solve(const Choices& choices, std::span<const int32_t> order);
 
  private:
   void augment(const Choices& choices, int32_t row);

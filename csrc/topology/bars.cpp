@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <sstream>
@@ -57,18 +58,16 @@ void choose_bands(std::vector<FiniteBar>& bars, double longest) {
 void fill_blocks(Bars& bars) {
   bars.blocks.resize((bars.finite() + kBarBlock - 1) / kBarBlock);
   for (int32_t first = 0; BarBlock& block : bars.blocks) {
-    block.birth.fill(0);
-    block.death.fill(0);
-    block.length.fill(-kInfinity);
     const int32_t count = std::min(kBarBlock, bars.finite() - first);
-    std::copy_n(bars.birth.begin() + first, count, block.birth.begin());
-    std::copy_n(bars.death.begin() + first, count, block.death.begin());
-    std::copy_n(bars.length.begin() + first, count, block.length.begin());
-    const auto [low, high] = std::minmax_element(bars.middle.begin() + first, bars.middle.begin() + first + count);
-    block.low = *low;
-    block.high = *high;
-    block.longest = *std::ranges::max_element(block.length);
-    first += kBarBlock;
+    const auto fill = [&](std::array<double, kBarBlock>& lanes, const std::vector<double>& values, double rest) {
+      lanes.fill(rest);
+      std::copy_n(values.begin() + first, count, lanes.begin());
+    };
+    fill(block.birth, bars.birth, 0);
+    fill(block.death, bars.death, 0);
+    fill(block.middle, bars.middle, 0);
+    fill(block.length, bars.length, -kInfinity);
+    first += count;
   }
 }
 
@@ -156,6 +155,9 @@ Bars prepare_bars(std::span<const double> diagram, double scale, bool drop_endle
     band.longest = std::max(band.longest, bar.length());
   }
   fill_blocks(bars);
+  bars.longest_first.resize(bars.finite());
+  std::iota(bars.longest_first.begin(), bars.longest_first.end(), 0);
+  std::ranges::stable_sort(bars.longest_first, std::greater<>(), [&](int32_t i) { return bars.length[i]; });
   for (EndlessBars& endless : bars.endless) sort_endless(endless);
   return bars;
 }

@@ -22,12 +22,11 @@ struct Band {
   double longest;
 };
 
-// Some consecutive finite bars, for loops in lanes. Where a diagram's last block has room left, its bars are infinitely
-// far from being chosen: of length minus infinity.
+// Some consecutive finite bars, for loops in lanes. Where a diagram's last block has room left, its bars have length
+// minus infinity, with which nothing can be matched.
 constexpr int kBarBlock = 8;
 struct BarBlock {
-  std::array<double, kBarBlock> birth, death, length;
-  double low, high, longest;  // range of birth + death, and the longest bar
+  std::array<double, kBarBlock> birth, death, length, middle;
 };
 
 // A diagram. Bars on the diagonal (birth = death) cost nothing and are left out.
@@ -37,6 +36,7 @@ struct Bars {
   std::vector<int32_t> index;                        // their rows
   std::vector<Band> bands;                           // one, unless there are many bars and they differ in birth
   std::vector<BarBlock> blocks;                      // all finite bars again
+  std::vector<int32_t> longest_first;                // numbers of all finite bars
   std::array<EndlessBars, 3> endless;
   bool one_birth = true;   // all finite bars are born at first_birth, and hence sorted by death
   double first_birth = 0;  // 0 without finite bars

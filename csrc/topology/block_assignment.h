@@ -19,12 +19,16 @@ struct BlockCosts {
   std::vector<double> cost, leave;
   int32_t columns = 0;
 
+  // Keeps what block and cost hold: filling them with zeros would take as long as filling them with costs.
   void clear(int32_t column_count) {
     start.assign(1, 0);
-    block.clear();
-    cost.clear();
     leave.clear();
     columns = column_count;
+  }
+  void reserve(int64_t block_count) {
+    if (block_count <= static_cast<int64_t>(block.size())) return;
+    block.resize(block_count);
+    cost.resize(block_count * kBarBlock);
   }
   int32_t rows() const { return static_cast<int32_t>(leave.size()); }
   int32_t blocks() const { return (columns + kBarBlock - 1) / kBarBlock; }
@@ -37,8 +41,9 @@ struct BlockCosts {
 // nearest column. Quicker while that is few, however few of their columns matter.
 class BlockAssignmentSolver {
  public:
-  // The column of each row, -1 for none, with the least total cost.
-  std::span<const int32_t> solve(const BlockCosts& costs);
+  // The column of each row, -1 for none, with the least total cost. Any order of the rows will do: it is quickest to
+  // begin with those that leave the most.
+  std::span<const int32_t> solve(const BlockCosts& costs, std::span<const int32_t> order);
 
  private:
   struct Settled {

@@ -14,18 +14,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-template <Ground ground>
-[[gnu::always_inline]] inline void fill_row(double birth, double death, const BarBlock* bars,
-                                            std::span<const int32_t> blocks, double* __restrict cost) {
-  for (const int32_t block : blocks) {
-    const BarBlock& to = bars[block];
-    for (int lane = 0; lane < kBarBlock; ++lane)
-      cost[lane] =
-          bar_distance<ground>(birth - to.birth[lane], death - to.death[lane]) - kToDiagonal<ground> * to.length[lane];
-    cost += kBarBlock;
-  }
-}
-
 // One block of columns in registers. Whatever their width, lane for lane the same happens.
 template <class L>
 struct Lanes {
@@ -57,6 +45,11 @@ struct Lanes {
     for (int p = 0; p < parts; ++p) difference.part[p] = part[p] - other.part[p];
     return difference;
   }
+  [[gnu::always_inline]] inline Lanes operator*(const Lanes& other) const {
+    Lanes product;
+    for (int p = 0; p < parts; ++p) product.part[p] = part[p] * other.part[p];
+    return product;
+  }
   // `then` where a < b, `otherwise` elsewhere.
   [[gnu::always_inline]] static inline Lanes choose(const Lanes& a, const Lanes& b, const Lanes& then,
                                                     const Lanes& otherwise) {
@@ -64,12 +57,26 @@ struct Lanes {
     for (int p = 0; p < parts; ++p) chosen.part[p] = L::choose(a.part[p], b.part[p], then.part[p], otherwise.part[p]);
     return chosen;
   }
+  [[gnu::always_inline]] inline Lanes root() const {
+    Lanes roots;
+    for (int p = 0; p < parts; ++p) roots.part[p] = L::root(part[p]);
+    return roots;
+  }
+  [[gnu::always_inline]] inline Lanes magnitude() const {
+    const Lanes zero = all(0), negative = zero - *this;
+    return choose(*this, zero, negative, *this);
+  }
   [[gnu::always_inline]] inline double least() const {
     Real values = part[0];
     for (int p = 1; p < parts; ++p) values = L::choose(part[p], values, part[p], values);
     return L::least(values);
   }
-  // The lanes that hold a value, as bits.
+  // The lanes where a < b, and those that hold a value, as bits.
+  [[gnu::always_inline]] static inline uint32_t below(const Lanes& a, const Lanes& b) {
+    uint32_t bits = 0;
+    for (int p = 0; p < parts; ++p) bits |= L::below(a.part[p], b.part[p]) << (p * V::lanes);
+    return bits;
+  }
   [[gnu::always_inline]] inline uint32_t equal(double value) const {
     uint32_t bits = 0;
     for (int p = 0; p < parts; ++p) bits |= L::equal(part[p], value) << (p * V::lanes);
@@ -82,15 +89,16 @@ template <class L>
 struct Least {
   Lanes<L> value = Lanes<L>::all(kInfinity), block = Lanes<L>::all(0);
 
-  [[gnu::always_inline]] inline void offer(const Lanes<L>& values, int32_t from) {
-    block = Lanes<L>::choose(values, value, Lanes<L>::all(from), block);
+  [[gnu::always_inline]] inline void offer(const Lanes<L>& values, int64_t from) {
+    block = Lanes<L>::choose(values, value, Lanes<L>::all(static_cast<double>(from)), block);
     value = Lanes<L>::choose(values, value, values, value);
   }
   // The least of all; of several columns the first.
-  [[gnu::always_inline]] inline Reached reached() const {
+  [[gnu::always_inline]] inline Reached reached(double bound) const {
     double blocks[kBarBlock];
     block.store(blocks);
     const double least = value.least();
+    if (!(least < bound)) return {least, -1};
     const uint32_t bits = value.equal(least);
     int64_t column = column_at(bits, blocks);
     for (uint32_t others = bits & (bits - 1); others != 0; others &= others - 1)
@@ -118,11 +126,47 @@ template <class L>
     best.offer(value, block);
     cost += kBarBlock;
   }
-  const auto [least, column] = best.reached();
+  const auto [least, column] = best.reached(kInfinity);
+  if (column < 0) return {kInfinity, kInfinity, -1};
   const uint32_t bits = best.value.equal(least);
   if ((bits & (bits - 1)) != 0) return {least, least, column};
   const B all_least = B::all(least);
   return {least, B::choose(all_least, best.value, best.value, second).least(), column};
+}
+
+// As may_match in wasserstein.cpp says, for all bars of a block at once.
+template <Ground ground, class B>
+[[gnu::always_inline]] inline bool holds_match(const B& middle, const B& length, const BarBlock& to) {
+  const B gap = middle - B::load(to.middle.data()), other = B::load(to.length.data());
+  if constexpr (ground == Ground::euclidean) return B::below(gap * gap, B::all(4) * (length * other)) != 0;
+  return B::below(gap.magnitude(), B::all(2) * B::choose(other, length, other, length)) != 0;
+}
+
+template <Ground ground, class B>
+[[gnu::always_inline]] inline B distances(const B& birth, const B& death, const BarBlock& to) {
+  const B birth_gap = birth - B::load(to.birth.data()), death_gap = death - B::load(to.death.data());
+  if constexpr (ground == Ground::euclidean) return (birth_gap * birth_gap + death_gap * death_gap).root();
+  const B x = birth_gap.magnitude(), y = death_gap.magnitude();
+  return B::choose(x, y, y, x);
+}
+
+template <Ground ground, class L>
+[[gnu::always_inline]] inline int64_t fill_row(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
+                                               double* cost) {
+  using B = Lanes<L>;
+  const B middle = B::all(bar.birth + bar.death), length = B::all(bar.death - bar.birth);
+  int64_t count = 0;
+  for (size_t k = 0; k < bars.size(); ++k) {
+    block[count] = static_cast<int32_t>(k);
+    count += holds_match<ground>(middle, length, bars[k]);
+  }
+  const B birth = B::all(bar.birth), death = B::all(bar.death), to_diagonal = B::all(kToDiagonal<ground>);
+  for (int64_t k = 0; k < count; ++k) {
+    const BarBlock& to = bars[block[k]];
+    const B leave = to_diagonal * B::load(to.length.data());
+    (distances<ground>(birth, death, to) - leave).store(cost + kBarBlock * k);
+  }
+  return count;
 }
 
 template <class B>
@@ -136,86 +180,83 @@ template <class B>
 }
 
 template <class L>
-[[gnu::always_inline]] inline Reached relax_in(const BlockRow& row, double base, double owner, int64_t settled,
-                                               Search& search) {
+[[gnu::always_inline]] inline Reached relax_in(const BlockRow& row, const Step& step, Search& search) {
   using B = Lanes<L>;
-  if (settled >= 0) {
-    set_column<B>(search.distance, settled, kInfinity);
-    set_column<B>(search.price, settled, -kInfinity);
+  double *const distances = search.distance, *const owners = search.previous, *const prices = search.price;
+  int32_t* const touched = search.touched;
+  uint8_t* const is_touched = search.is_touched;
+  int64_t touched_count = search.touched_count;
+  if (step.settled >= 0) {
+    set_column<B>(distances, step.settled, kInfinity);
+    set_column<B>(prices, step.settled, -kInfinity);
   }
   // Blocks of the row are seen twice, first with distances that may be about to become less: so neither loop waits for
   // the other.
   Least<L> least;
-  for (int64_t k = 0; k < search.touched_count; ++k) {
-    const int32_t block = search.touched[k];
-    least.offer(B::load(search.distance + kBarBlock * block), block);
-  }
-  const B from = B::all(base), by = B::all(owner);
+  for (int64_t k = 0; k < touched_count; ++k) least.offer(B::load(distances + kBarBlock * touched[k]), touched[k]);
+  const B from = B::all(step.base), by = B::all(step.owner), bound = B::all(step.bound);
   const double* cost = row.cost;
-  for (const int32_t block : row.block) {
-    double* const distance = search.distance + kBarBlock * block;
-    double* const previous = search.previous + kBarBlock * block;
-    const B reached = from + (B::load(cost) - B::load(search.price + kBarBlock * block)), old = B::load(distance);
-    const B now = B::choose(reached, old, reached, old);
-    B::choose(reached, old, by, B::load(previous)).store(previous);
+  for (const int64_t block : row.block) {
+    double *const distance = distances + kBarBlock * block, *const previous = owners + kBarBlock * block;
+    const B reached = from + (B::load(cost) - B::load(prices + kBarBlock * block)), old = B::load(distance);
+    const B limit = B::choose(old, bound, old, bound), now = B::choose(reached, limit, reached, old);
+    B::choose(reached, limit, by, B::load(previous)).store(previous);
     now.store(distance);
     least.offer(now, block);
-    search.touched[search.touched_count] = block;
-    search.touched_count += 1 - search.is_touched[block];
-    search.is_touched[block] = 1;
+    const bool lowered = B::below(reached, limit) != 0;
+    touched[touched_count] = static_cast<int32_t>(block);
+    touched_count += lowered & (is_touched[block] == 0);
+    is_touched[block] |= static_cast<uint8_t>(lowered);
     cost += kBarBlock;
   }
-  return least.reached();
+  search.touched_count = touched_count;
+  return least.reached(step.bound);
 }
 
 // Each instruction set needs functions of its own marked with its target.
 struct BaselinePasses {
   using L = BaselineDoubles;
-  static void euclidean(double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks,
-                        double* cost) {
-    fill_row<Ground::euclidean>(birth, death, bars, blocks, cost);
+  static int64_t euclidean(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
   }
-  static void maximum(double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks, double* cost) {
-    fill_row<Ground::maximum>(birth, death, bars, blocks, cost);
+  static int64_t maximum(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
   }
   static Bid bid(const BlockRow& row, const double* price) { return bid_in<L>(row, price); }
-  static Reached relax(const BlockRow& row, double base, double owner, int64_t settled, Search& search) {
-    return relax_in<L>(row, base, owner, settled, search);
-  }
+  static Reached relax(const BlockRow& row, const Step& step, Search& search) { return relax_in<L>(row, step, search); }
 };
 #if defined(__x86_64__)
 struct Avx2Passes {
   using L = Avx2Doubles;
-  [[gnu::target("avx2")]] static void euclidean(double birth, double death, const BarBlock* bars,
-                                                std::span<const int32_t> blocks, double* cost) {
-    fill_row<Ground::euclidean>(birth, death, bars, blocks, cost);
+  [[gnu::target("avx2")]] static int64_t euclidean(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
+                                                   double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
   }
-  [[gnu::target("avx2")]] static void maximum(double birth, double death, const BarBlock* bars,
-                                              std::span<const int32_t> blocks, double* cost) {
-    fill_row<Ground::maximum>(birth, death, bars, blocks, cost);
+  [[gnu::target("avx2")]] static int64_t maximum(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
+                                                 double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
   }
   [[gnu::target("avx2")]] static Bid bid(const BlockRow& row, const double* price) { return bid_in<L>(row, price); }
-  [[gnu::target("avx2")]] static Reached relax(const BlockRow& row, double base, double owner, int64_t settled,
-                                               Search& search) {
-    return relax_in<L>(row, base, owner, settled, search);
+  [[gnu::target("avx2")]] static Reached relax(const BlockRow& row, const Step& step, Search& search) {
+    return relax_in<L>(row, step, search);
   }
 };
 struct Avx512Passes {
   using L = Avx512Doubles;
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void euclidean(
-      double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks, double* cost) {
-    fill_row<Ground::euclidean>(birth, death, bars, blocks, cost);
+  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static int64_t euclidean(
+      const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
   }
-  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void maximum(
-      double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks, double* cost) {
-    fill_row<Ground::maximum>(birth, death, bars, blocks, cost);
+  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static int64_t maximum(
+      const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
   }
   [[gnu::target("avx512f,avx512dq,avx512vl")]] static Bid bid(const BlockRow& row, const double* price) {
     return bid_in<L>(row, price);
   }
-  [[gnu::target("avx512f,avx512dq,avx512vl")]] static Reached relax(const BlockRow& row, double base, double owner,
-                                                                    int64_t settled, Search& search) {
-    return relax_in<L>(row, base, owner, settled, search);
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static Reached relax(const BlockRow& row, const Step& step,
+                                                                    Search& search) {
+    return relax_in<L>(row, step, search);
   }
 };
 #endif

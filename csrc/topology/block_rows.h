@@ -17,10 +17,10 @@ struct BlockRow {
 
 struct Reached {
   double distance;
-  int64_t column;
+  int64_t column;  // -1 for none
 };
 
-// A search for the nearest free column. Distances of columns in blocks that it has not touched are infinite.
+// A search for the nearest free column. Distances in blocks that it has not touched are infinite.
 struct Search {
   double *distance, *previous, *price;  // of all columns; previous: the row before a column
   int32_t* touched;                     // blocks
@@ -28,15 +28,26 @@ struct Search {
   int64_t touched_count;
 };
 
+struct Step {
+  double base, bound, owner;
+  int64_t settled;  // -1 for none
+};
+
+// A bar that chooses among others.
+struct Chooser {
+  double birth, death;
+};
+
 struct BlockRows {
-  // Costs of a bar and the bars in some blocks: their distance, less what it costs to leave the latter out.
-  void (*euclidean)(double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks, double* cost);
-  void (*maximum)(double birth, double death, const BarBlock* bars, std::span<const int32_t> blocks, double* cost);
+  // Finds the blocks that hold a bar with which a given one may be matched, writes their numbers and costs, and returns
+  // how many there are. A cost is the distance less what it costs to leave the other bar out.
+  int64_t (*euclidean)(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost);
+  int64_t (*maximum)(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost);
   Bid (*bid)(const BlockRow& row, const double* price);
   // Closes column `settled`, if any, to the search: its distance becomes infinite, its price minus infinity. Then
-  // lowers distances to base + cost - price where that is less, sets previous to `owner` there, and returns the least
-  // distance of all.
-  Reached (*relax)(const BlockRow& row, double base, double owner, int64_t settled, Search& search);
+  // lowers distances to base + cost - price where that is less, and less than `bound`, sets previous to `owner` there,
+  // and returns the least distance of all, or no column if none is below the bound.
+  Reached (*relax)(const BlockRow& row, const Step& step, Search& search);
 };
 
 // The passes for this processor. Which of several equal columns they return does not depend on it.

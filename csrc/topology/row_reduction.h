@@ -40,24 +40,24 @@ struct Assignment {
 };
 
 // Every row bids for its best column and pays as much as leaves it indifferent to its second best choice; whom it
-// drives out bids again (Jonker and Volgenant 1987, Computing 38, 325-340: augmenting row reduction). A pass ends after
-// so many times as many bids as rows, since bids that raise a price by little could go on for long. Rows that are still
-// without a column after a few passes are left in waiting().
+// drives out bids again (Jonker and Volgenant 1987, Computing 38, 325-340: augmenting row reduction), at once for so
+// many times as often in a pass as there are rows, later in the next pass, since bids that raise a price by little
+// could go on for long. Rows that are still without a column after the last pass are left in waiting().
 class RowReduction {
  public:
   template <class BidOf>
-  void run(std::span<const double> leave, size_t bids_per_row, const BidOf& bid_of, Assignment& assignment) {
-    waiting_.resize(leave.size());
-    for (size_t row = 0; row < leave.size(); ++row) waiting_[row] = static_cast<int32_t>(row);
+  void run(std::span<const int32_t> order, std::span<const double> leave, double bids_per_row, const BidOf& bid_of,
+           Assignment& assignment) {
+    waiting_.assign(order.begin(), order.end());
     for (int pass = 0; pass < kPasses && !waiting_.empty(); ++pass) {
       displaced_.clear();
       size_t bids = 0;
-      const size_t most_bids = bids_per_row * waiting_.size();
+      const auto most_bids = static_cast<size_t>(bids_per_row * static_cast<double>(waiting_.size()));
       for (size_t next = 0; next < waiting_.size();) {
         const int32_t row = waiting_[next++];
         const int32_t owner = bid(row, leave[row], bid_of(row), assignment);
         if (owner < 0) continue;
-        if (owner != row && ++bids < most_bids) {
+        if (owner != row && bids++ < most_bids) {
           waiting_[--next] = owner;
         } else {
           displaced_.push_back(owner);

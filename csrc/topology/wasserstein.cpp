@@ -84,25 +84,15 @@ void fill_choices(const Bars& a, const Bars& b, const Power& power, double farth
 }
 
 // The same for order 1 in blocks: those in which some bar may be matched with a bar of a.
-template <Ground ground>
-void fill_blocks(const Bars& a, const Bars& b, BlockCosts& costs) {
+void fill_blocks(const Bars& a, const Bars& b, Ground ground, BlockCosts& costs) {
   const auto fill = ground == Ground::euclidean ? block_rows().euclidean : block_rows().maximum;
-  const auto most = static_cast<int64_t>(b.blocks.size());
   costs.clear(b.finite());
-  costs.block.resize(a.finite() * most);
-  costs.cost.resize(a.finite() * most * kBarBlock);
-  int64_t count = 0;
+  costs.reserve(a.finite() * static_cast<int64_t>(b.blocks.size()));
   for (int32_t i = 0; i < a.finite(); ++i) {
-    const int64_t first = count;
-    for (int32_t block = 0; block < most; ++block) {
-      const BarBlock& to = b.blocks[block];
-      const double gap = std::max({to.low - a.middle[i], a.middle[i] - to.high, 0.0});
-      costs.block[count] = block;
-      count += may_match<ground>(gap, a.length[i], to.longest);
-    }
-    fill(a.birth[i], a.death[i], b.blocks.data(), std::span(costs.block).subspan(first, count - first),
-         costs.cost.data() + first * kBarBlock);
-    costs.start.push_back(count);
+    const int64_t first = costs.start.back();
+    const int64_t count =
+        fill({a.birth[i], a.death[i]}, b.blocks, costs.block.data() + first, costs.cost.data() + first * kBarBlock);
+    costs.start.push_back(first + count);
     costs.leave.push_back(to_diagonal(ground) * a.length[i]);
   }
 }
@@ -110,6 +100,8 @@ void fill_blocks(const Bars& a, const Bars& b, BlockCosts& costs) {
 // Choices in blocks.
 void block_choices(const Choices& choices, BlockCosts& costs) {
   costs.clear(choices.columns);
+  costs.block.clear();
+  costs.cost.clear();
   costs.leave = choices.leave;
   for (int32_t row = 0; row < choices.rows(); ++row) {
     for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
@@ -244,11 +236,8 @@ void PairSolver::match_finite(const Bars& a, const Bars& b, const WassersteinOpt
 std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const WassersteinOptions& options,
                                             const LengthUnit& unit) {
   if (options.order == 1 && static_cast<int64_t>(a.finite()) * b.finite() <= kDenseCells) {
-    if (options.ground == Ground::euclidean)
-      fill_blocks<Ground::euclidean>(a, b, block_costs_);
-    else
-      fill_blocks<Ground::maximum>(a, b, block_costs_);
-    return block_solver_.solve(block_costs_);
+    fill_blocks(a, b, options.ground, block_costs_);
+    return block_solver_.solve(block_costs_, a.longest_first);
   }
   const auto fill = [&](const auto& power) {
     // Of two bars that go together neither is cheaper on the diagonal.
@@ -266,9 +255,10 @@ std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const 
     fill(AnyOrder{unit, options.order});
   const int64_t cells = static_cast<int64_t>(a.finite()) * b.finite();
   const int64_t most = std::min(kMostDenseCells, options.memory / static_cast<int64_t>(sizeof(double)));
-  if (kDenseShare * static_cast<int64_t>(choices_.cost.size()) < cells || cells > most) return solver_.solve(choices_);
+  if (kDenseShare * static_cast<int64_t>(choices_.cost.size()) < cells || cells > most)
+    return solver_.solve(choices_, a.longest_first);
   block_choices(choices_, block_costs_);
-  return block_solver_.solve(block_costs_);
+  return block_solver_.solve(block_costs_, a.longest_first);
 }
 
 // What each finite bar of both diagrams costs in the matching.
