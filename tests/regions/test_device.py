@@ -1,4 +1,7 @@
-"""What becomes of arrays on a GPU where there are no CUDA kernels; a tensor on the CPU stands in for one."""
+"""What becomes of arrays on a GPU where there are no CUDA kernels, and of arrays without values.
+
+A tensor on the CPU stands in for one on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -45,3 +50,8 @@ def test_falls_back_with_one_warning(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call(tensor_elsewhere)
+
+
+def test_traced_arrays_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"mask must have values: label cannot be traced"):
+        jax.jit(lambda mask: mk.regions.label(mask)[0])(jnp.ones((3, 3), bool))

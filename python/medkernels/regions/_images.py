@@ -68,6 +68,10 @@ def numbers(name: str, value: Any, op: str) -> tuple[npt.NDArray[Any], Callable[
 
         return cupy.asnumpy(value), cupy.asarray
     if framework == "jax":
+        import jax
+
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError(f"{name} must have values: {op} cannot be traced by jax.jit or jax.vmap")
         platform = next(iter(value.devices())).platform
         if platform != "cpu":
             _leave_device(op, False, f"JAX arrays on {platform!r}")
