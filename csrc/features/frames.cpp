@@ -141,9 +141,9 @@ Ellipse adapt(const Ellipse& disc, PatchSampler& sampler) {
   for (int iteration = 0; iteration < kIterations; ++iteration) {
     Ellipse next = ellipse_of(shape);
     if (!(next.major <= kFlattest * next.minor)) break;
-    const double scale = disc.minor / next.minor;
+    const double scale = disc.minor / std::sqrt(next.major * next.minor);
     next.major *= scale;
-    next.minor = disc.minor;
+    next.minor *= scale;
     adapted = next;
     const Symmetric moments = second_moments(adapted, sampler);
     if (!(moments.less > 0) || moments.greater < kConverged * moments.less) break;

@@ -61,7 +61,7 @@ class PatchSampler {
 };
 
 // Affine adaptation: the ellipse in whose coordinates the second moments of the gradient are alike in all directions,
-// with the least axis of the disc it starts from (Lindeberg and Garding 1997; Mikolajczyk and Schmid 2004).
+// with the area of the disc it starts from (Lindeberg and Garding 1997; Mikolajczyk and Schmid 2004).
 Ellipse adapt(const Ellipse& disc, PatchSampler& sampler);
 
 }  // namespace mk::features

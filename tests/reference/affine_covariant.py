@@ -141,7 +141,7 @@ def adapt(space: list, levels: int, sigma: float, t: Floats) -> tuple[Floats, Fl
         next_U, next_D = svd(A)
         if next_D[0] > 5 * next_D[1]:
             break
-        U, D = next_U, next_D * sigma / next_D[1]
+        U, D = next_U, next_D * sigma / math.sqrt(next_D[0] * next_D[1])
         y, x = np.gradient(patch(space, levels, U, D, t, 41, 0.45))
         inner = (slice(1, -1), slice(1, -1))
         M = [[(window * p * q)[inner].sum() for q in (x, y)] for p in (x, y)]
