@@ -112,7 +112,7 @@ def test_a_saved_system_does_the_same(fitted, folder, tmp_path):
     assert set(second["files"]) == {
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
     }
-    assert "Close-ups" in (tmp_path / "report.html").read_text()
+    assert "Close-up of" in (tmp_path / "report.html").read_text()
 
 
 def test_arrays_in_arrays_out():
@@ -218,7 +218,7 @@ def test_overlays_show_what_is_right_and_wrong():
 def test_close_ups_show_where_highlights_are():
     rgb, truth = stand_in(1)[0]
     windows = close_ups(rgb, rgb, truth)
-    assert len(windows) == 3
+    assert len(windows) == 2
     assert all(window.shape == windows[0].shape for window in windows)
     assert close_ups(rgb, rgb, np.zeros_like(truth)) == []
     single = np.zeros((9, 200), bool)

@@ -99,11 +99,9 @@ def _add_photographs(report: Report, system: Specular) -> None:
         mask, cleaned = system.clean(rgb)
         three = [rgb, overlay(rgb, mask), cleaned]
         report.figure(side_by_side(three), f"{name}: {mask.mean():.1%} of the pixels are marked")
-        parts = []
         for window in windows:
             place = np.s_[slice(*window.rows), slice(*window.columns)]
-            parts.append((side_by_side([enlarge(part[place], CLOSE_SIDE) for part in three]), window.text))
-        report.gallery(parts)
+            report.figure(side_by_side([enlarge(part[place], CLOSE_SIDE) for part in three]), window.text)
 
 
 def _add_fillings(report: Report, system: Specular) -> None:
@@ -123,7 +121,5 @@ def _add_fillings(report: Report, system: Specular) -> None:
             )
             errors[method].append(float(np.abs(filled[around].astype(float) - clean[around]).mean()))
     rows = [{"filling": method, "grey levels off": float(np.mean(value))} for method, value in errors.items()]
-    report.section(
-        "Filling in", "The same frames without highlights are known, so what was filled in can be judged."
-    )
+    report.section("Filling in", "What lies below the highlights of these frames is known too.")
     report.table(rows, "Mean difference from the tissue below the highlights and their rims, of 255 levels.")

@@ -47,7 +47,7 @@ def enlarge(picture: Pixels, side: int = SHOWN_SIDE) -> Pixels:
     return np.asarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def close_ups(rgb: Pixels, cleaned: Pixels, mask: Bools, most: int = 3) -> list[Pixels]:
+def close_ups(rgb: Pixels, cleaned: Pixels, mask: Bools, most: int = 2) -> list[Pixels]:
     """Windows of the frame, the mask drawn in, and the cleaned frame, side by side and enlarged.
 
     Taken where most highlights are, one window after another, each without the highlights of those before.

@@ -106,10 +106,9 @@ def add_examples(report: Report, examples: Sequence[Example], title: str = "Fram
         parts = [sample.rgb, overlay(sample.rgb, mask, sample.truth), cleaned]
         report.figure(side_by_side([enlarge(part) for part in parts]), sample.name.replace("_", r"\_"))
     first = max(examples, key=lambda example: int(example.mask.sum()))
-    windows = close_ups(first.sample.rgb, first.cleaned, first.mask)
-    if windows:
-        name = first.sample.name.replace("_", r"\_")
-        report.gallery([(window, "") for window in windows], f"Close-ups of {name}.")
+    name = first.sample.name.replace("_", r"\_")
+    for window in close_ups(first.sample.rgb, first.cleaned, first.mask):
+        report.figure(window, f"Close-up of {name}.")
 
 
 def add_skipped(report: Report, skipped: Mapping[str, str]) -> None:
