@@ -4,13 +4,13 @@
 // which is Boruvka's way to a maximum spanning tree, so that a round leaves at most half of them. What a region has
 // above its pass is a chain of the tree; a sort by chain puts parents beside their children, and running sums count the
 // elements of subtrees. Nothing depends on how values are distributed, and no thread walks along the tree.
-// Time O(N) for the sorts and, in each of at most log2(number of peaks) rounds, for the borders of regions; memory
-// O(N). H. Carr, G. Weber, C. Sewell, J. Ahrens, "Parallel peak pruning for scalable SMP contour tree computation"
-// (2016). J. Havel, F. Merciol, S. Lefevre, "Efficient tree construction for multiscale image representation and
-// processing" (2019).
+// Time O(N) for sorting and, in each of at most log2(number of peaks) rounds, for the borders of regions; memory O(N).
+// H. Carr, G. Weber, C. Sewell, J. Ahrens, "Parallel peak pruning for scalable SMP contour tree computation" (2016).
+// J. Havel, F. Merciol, S. Lefevre, "Efficient tree construction for multiscale image representation" (2019).
+#include <algorithm>
 #include <bit>
-#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "common/launch.cuh"
 #include "common/primitives.h"

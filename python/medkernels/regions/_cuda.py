@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from medkernels import _backends, _checks, _device
 from medkernels.regions._images import check_mask_dtype, check_shape
 
+Arrays = tuple[Any, ...]
+
 #: Bytes of an element of a result.
 INT32 = 4
 
@@ -66,9 +68,6 @@ def device_images(name: str, value: Any, dimensions: int, op: str) -> DeviceImag
         return None
     full, batched = check_shape(name, tuple(value.shape), dimensions)
     return DeviceImages(_device.contiguous(value), full, batched, module, _device.device_of(value))
-
-
-Arrays = tuple[Any, ...]
 
 
 def label(images: DeviceImages, connectivity: int, measured: bool) -> tuple[Any, list[int], list[Arrays]]:
