@@ -65,11 +65,13 @@ constexpr T inverse_factorial(int k) {
   return value;
 }
 
-// Estimates of 12 or 14 bits that a processor has as instructions; false where there is none. (Clang would refuse
-// them in a function that is not itself compiled for the instruction set.)
+// What has to be named as an instruction; false where there is none. Estimates of 12 or 14 bits, and a value in all
+// lanes, which in a function without a target of its own would be put together lane by lane. (Clang would refuse them
+// in a function that is not itself compiled for the instruction set.)
 template <class T, int Lanes>
 struct Hardware {
   using Real = typename VectorTypes<T, Lanes>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(T, Real&) { return false; }
   [[gnu::always_inline]] static inline bool rsqrt(const Real&, Real&) { return false; }
   [[gnu::always_inline]] static inline bool reciprocal(const Real&, Real&) { return false; }
 };
@@ -77,6 +79,10 @@ struct Hardware {
 template <>
 struct Hardware<float, 4> {
   using Real = VectorTypes<float, 4>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(float value, Real& y) {
+    y = Real{value, value, value, value};
+    return true;
+  }
   [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
     y = __builtin_ia32_rsqrtps(x);
     return true;
@@ -89,6 +95,10 @@ struct Hardware<float, 4> {
 template <>
 struct Hardware<float, 8> {
   using Real = VectorTypes<float, 8>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(float value, Real& y) {
+    y = __builtin_ia32_vbroadcastss_ps256(VectorTypes<float, 4>::Real{value, value, value, value});
+    return true;
+  }
   [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
     y = __builtin_ia32_rsqrtps256(x);
     return true;
@@ -101,6 +111,10 @@ struct Hardware<float, 8> {
 template <>
 struct Hardware<float, 16> {
   using Real = VectorTypes<float, 16>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(float value, Real& y) {
+    y = __builtin_ia32_broadcastss512(VectorTypes<float, 4>::Real{value, value, value, value}, Real{}, -1);
+    return true;
+  }
   [[gnu::always_inline]] static inline bool rsqrt(const Real& x, Real& y) {
     y = __builtin_ia32_rsqrt14ps512_mask(x, Real{}, -1);
     return true;
@@ -109,6 +123,26 @@ struct Hardware<float, 16> {
     y = __builtin_ia32_rcp14ps512_mask(x, Real{}, -1);
     return true;
   }
+};
+template <>
+struct Hardware<double, 4> {
+  using Real = VectorTypes<double, 4>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(double value, Real& y) {
+    y = __builtin_ia32_vbroadcastsd_pd256(VectorTypes<double, 2>::Real{value, value});
+    return true;
+  }
+  [[gnu::always_inline]] static inline bool rsqrt(const Real&, Real&) { return false; }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real&, Real&) { return false; }
+};
+template <>
+struct Hardware<double, 8> {
+  using Real = VectorTypes<double, 8>::Real;
+  [[gnu::always_inline]] static inline bool broadcast(double value, Real& y) {
+    y = __builtin_ia32_broadcastsd512(VectorTypes<double, 2>::Real{value, value}, Real{}, -1);
+    return true;
+  }
+  [[gnu::always_inline]] static inline bool rsqrt(const Real&, Real&) { return false; }
+  [[gnu::always_inline]] static inline bool reciprocal(const Real&, Real&) { return false; }
 };
 #endif
 
@@ -127,7 +161,10 @@ struct Vector {
   }
   [[gnu::always_inline]] static inline void store(T* to, const Real& value) { std::memcpy(to, &value, sizeof(value)); }
 
-  [[gnu::always_inline]] static inline Real broadcast(T value) { return value - Real{}; }
+  [[gnu::always_inline]] static inline Real broadcast(T value) {
+    Real y;
+    return Hardware<T, Lanes>::broadcast(value, y) ? y : value - Real{};
+  }
 
   // 0, 1, 2, ...
   [[gnu::always_inline]] static inline Real iota() {
