@@ -1,5 +1,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <utility>
@@ -129,33 +130,33 @@ struct FoundRegions {
   std::vector<int32_t> levels;
   std::vector<T> scores;
   mk::regions::Members members;
-  std::vector<double> moments;
 
   FoundRegions() = default;
-  FoundRegions(const mk::regions::Nodes& nodes, std::span<const int32_t> chosen, std::vector<T> found, const Grid& grid)
-      : scores(std::move(found)),
-        members(mk::regions::collect_members(nodes, chosen)),
-        moments(mk::regions::position_moments(members, grid.width)) {
-    for (const int32_t node : chosen) levels.push_back(nodes.level[node]);
+  FoundRegions(const mk::regions::Nodes& nodes, std::span<const int32_t> chosen, std::vector<T> found)
+      : scores(std::move(found)), members(mk::regions::collect_members(nodes, chosen)) {
+    for (const int32_t node : chosen) levels.push_back(mk::regions::Nodes::level(nodes[node]));
   }
 
   py::tuple arrays() const {
     const auto n = static_cast<py::ssize_t>(levels.size());
     return py::make_tuple(rows(members.elements, {static_cast<py::ssize_t>(members.elements.size())}),
-                          rows(members.offsets, {n + 1}), rows(levels, {n}), rows(scores, {n}), rows(moments, {n, 5}));
+                          rows(members.offsets, {n + 1}), rows(levels, {n}), rows(scores, {n}),
+                          rows(members.moments, {n, 5}));
   }
 };
 
-py::list mser(const Array<uint8_t>& image, int connectivity, int delta, int64_t min_area, int64_t max_area,
-              double max_variation, double min_diversity) {
+// For each item of the batch one entry for each polarity: of the picture, or of its negative where that is asked for.
+py::list mser(const Array<uint8_t>& image, const std::vector<bool>& negatives, int connectivity, int delta,
+              int64_t min_area, int64_t max_area, double max_variation, double min_diversity) {
   const Batch<uint8_t> batch(image, connectivity);
-  std::vector<FoundRegions<double>> found(batch.count);
+  const auto polarities = static_cast<int64_t>(negatives.size());
+  std::vector<FoundRegions<double>> found(batch.count * polarities);
   {
     const py::gil_scoped_release release;
-    mk::parallel_for(batch.count, [&](int64_t i) {
-      const mk::regions::Nodes nodes = mk::regions::build_nodes(batch[i], batch.grid);
+    mk::parallel_for(batch.count * polarities, [&](int64_t i) {
+      const mk::regions::Nodes nodes(batch[i / polarities], batch.grid, negatives[i % polarities]);
       auto stable = mk::regions::find_stable(nodes, {delta, min_area, max_area, max_variation, min_diversity});
-      found[i] = {nodes, stable.nodes, std::move(stable.variations), batch.grid};
+      found[i] = {nodes, stable.nodes, std::move(stable.variations)};
     });
   }
   py::list items;
@@ -173,10 +174,10 @@ py::tuple mmser(const Array<uint8_t>& image, int connectivity, int delta, int64_
   {
     const py::gil_scoped_release release;
     mk::parallel_for(batch.count, [&](int64_t i) {
-      const mk::regions::Nodes nodes = mk::regions::build_nodes(batch[i], batch.grid);
+      const mk::regions::Nodes nodes(batch[i], batch.grid, false);
       auto bright = mk::regions::find_bright(nodes, {delta, min_area, max_area, least[i]});
       mk::regions::paint_nodes(nodes, bright.nodes, masks[i]);
-      found[i] = {nodes, bright.nodes, std::move(bright.growths), batch.grid};
+      found[i] = {nodes, bright.nodes, std::move(bright.growths)};
     });
   }
   py::list items;
@@ -232,8 +233,8 @@ void bind_regions(py::module_& m) {
   bind_type<int16_t>(m);
   bind_type<float>(m);
   bind_type<double>(m);
-  m.def("mser", &mser, py::arg("image").noconvert(), py::arg("connectivity"), py::arg("delta"), py::arg("min_area"),
-        py::arg("max_area"), py::arg("max_variation"), py::arg("min_diversity"));
+  m.def("mser", &mser, py::arg("image").noconvert(), py::arg("negatives"), py::arg("connectivity"), py::arg("delta"),
+        py::arg("min_area"), py::arg("max_area"), py::arg("max_variation"), py::arg("min_diversity"));
   m.def("mmser", &mmser, py::arg("image").noconvert(), py::arg("connectivity"), py::arg("delta"), py::arg("min_area"),
         py::arg("max_area"), py::arg("min_level").noconvert());
   m.def(

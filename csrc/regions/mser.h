@@ -1,5 +1,5 @@
 // Maximally stable extremal regions: components of upper level sets whose area changes least with the level.
-// O(N alpha(N)) for the tree, and for each node the nodes within `delta` levels above and below it.
+// O(N) for the components, and for each that is large enough the components within `delta` levels above and below it.
 // J. Matas et al., "Robust wide-baseline stereo from maximally stable extremal regions" (2004).
 #pragma once
 

@@ -1,89 +1,61 @@
 #include "regions/nodes.h"
 
 #include <algorithm>
-#include <memory>
 
-#include "common/parallel.h"
+#include "regions/flood.h"
+#include "regions/levels.h"
 
 namespace mk::regions {
 
-Nodes build_nodes(std::span<const uint8_t> image, const Grid& grid) {
-  const size_t size = image.size();
-  Nodes nodes;
-  if (size == 0) return nodes;
-  const std::unique_ptr<int32_t[]> parent(new int32_t[size]), order(new int32_t[size]), area(new int32_t[size]);
-  max_tree<uint8_t>(image, grid, {{parent.get(), size}, {order.get(), size}, {area.get(), size}});
-  nodes.of.resize(size);
-  for (size_t i = 0; i < size; ++i) {
-    const int32_t x = order[i], up = parent[x];
-    if (up != x && image[up] == image[x]) {
-      nodes.of[x] = nodes.of[up];
-      continue;
-    }
-    nodes.of[x] = static_cast<int32_t>(nodes.parent.size());
-    nodes.parent.push_back(nodes.of[up]);
-    nodes.area.push_back(area[x]);
-    nodes.level.push_back(image[x]);
+Nodes::Nodes(std::span<const uint8_t> image, const Grid& grid, bool negative) : box_(grid, 0, Box::length(grid)) {
+  scratch_->nodes.clear();
+  if (image.empty()) return;
+  fill_bytes(image, box_, negative, *scratch_);
+  const std::vector<int32_t> counts = count_bytes(image, negative);
+  int32_t* const order = scratch_->elements.resize(grid.size());
+  const auto finish = [order](int32_t place, int32_t before, int32_t) { order[before] = place; };
+  if (grid.connectivity == 4) {
+    flood<4>(box_, counts, *scratch_, finish);
+  } else {
+    flood<8>(box_, counts, *scratch_, finish);
   }
-  return nodes;
+}
+
+void sort_nodes(const Nodes& nodes, std::span<int32_t> chosen) {
+  std::sort(chosen.begin(), chosen.end(), [&](int32_t a, int32_t b) { return before(nodes[a], nodes[b]); });
 }
 
 Members collect_members(const Nodes& nodes, std::span<const int32_t> chosen) {
+  constexpr double of_a_pixel = 1.0 / 12;  // the variance of a coordinate within a square of side 1
+  const Box& box = nodes.box();
   Members members;
   members.offsets.push_back(0);
-  for (const int32_t node : chosen) members.offsets.push_back(members.offsets.back() + nodes.area[node]);
-  if (chosen.empty()) return members;
+  for (const int32_t node : chosen) members.offsets.push_back(members.offsets.back() + nodes[node].area());
   members.elements.resize(members.offsets.back());
-
-  // All elements in an order in which those of each node follow one another: a node's own, then its children's.
-  const int64_t size = static_cast<int64_t>(nodes.of.size()), count = nodes.count();
-  std::vector<int32_t> own(count, 0), first(count), next(count);
-  for (const int32_t node : nodes.of) ++own[node];
-  for (int64_t node = 0; node < count; ++node) {
-    int32_t& free = next[nodes.parent[node]];
-    first[node] = node == 0 ? 0 : free;
-    if (node > 0) free += nodes.area[node];
-    next[node] = first[node] + own[node];
-  }
-  std::vector<int32_t>& place = next;
-  place = first;
-  const std::unique_ptr<int32_t[]> elements(new int32_t[size]);
-  for (int64_t x = 0; x < size; ++x) elements[place[nodes.of[x]]++] = static_cast<int32_t>(x);
-  parallel_for(static_cast<int64_t>(chosen.size()), [&](int64_t i) {
-    const int32_t* const from = elements.get() + first[chosen[i]];
-    std::copy(from, from + nodes.area[chosen[i]], members.elements.data() + members.offsets[i]);
-  });
-  return members;
-}
-
-std::vector<double> position_moments(const Members& members, int64_t width) {
-  constexpr double of_a_pixel = 1.0 / 12;  // the variance of a coordinate within a square of side 1
-  const int64_t count = static_cast<int64_t>(members.offsets.size()) - 1;
-  std::vector<double> moments(5 * count);
-  parallel_for(count, [&](int64_t i) {
-    const int32_t* const begin = members.elements.data() + members.offsets[i];
-    const int32_t* const end = members.elements.data() + members.offsets[i + 1];
-    const double n = static_cast<double>(end - begin);
-    const double x0 = static_cast<double>(*begin % width), y0 = static_cast<double>(*begin / width);
+  members.moments.reserve(5 * chosen.size());
+  int32_t* to = members.elements.data();
+  for (const int32_t node : chosen) {
+    const std::span<const int32_t> places = nodes.places(nodes[node]);
+    const Box::Pixel base = box.pixel(places[0]);
     double x = 0, y = 0, xx = 0, xy = 0, yy = 0;  // about one of the elements, so that the sums are exact
-    for (const int32_t* e = begin; e < end; ++e) {
-      const double dx = static_cast<double>(*e % width) - x0, dy = static_cast<double>(*e / width) - y0;
+    for (const int32_t place : places) {
+      const Box::Pixel pixel = box.pixel(place);
+      *to++ = static_cast<int32_t>(pixel.y * box.width + pixel.x);
+      const auto dx = static_cast<double>(pixel.x - base.x), dy = static_cast<double>(pixel.y - base.y);
       x += dx;
       y += dy;
       xx += dx * dx;
       xy += dx * dy;
       yy += dy * dy;
     }
+    const auto n = static_cast<double>(places.size());
     x /= n;
     y /= n;
-    double* const to = moments.data() + 5 * i;
-    to[0] = x0 + x;
-    to[1] = y0 + y;
-    to[2] = xx / n - x * x + of_a_pixel;
-    to[3] = xy / n - x * y;
-    to[4] = yy / n - y * y + of_a_pixel;
-  });
-  return moments;
+    for (const double moment : {static_cast<double>(base.x) + x, static_cast<double>(base.y) + y,
+                                xx / n - x * x + of_a_pixel, xy / n - x * y, yy / n - y * y + of_a_pixel})
+      members.moments.push_back(moment);
+  }
+  return members;
 }
 
 }  // namespace mk::regions

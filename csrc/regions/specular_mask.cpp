@@ -22,7 +22,7 @@ void specular_mask(std::span<const uint8_t> rgb, const Grid& grid, const Specula
   saturation_mask(rgb, {pale.get(), size});
   area_open({pale.get(), size}, grid, 1, options.max_patch, {patches.get(), size});
 
-  const Nodes nodes = build_nodes({intensity.get(), size}, grid);
+  const Nodes nodes({intensity.get(), size}, grid, false);
   const int brightest = size == 0 ? 0 : *std::max_element(intensity.get(), intensity.get() + size);
   const BrightRegions bright =
       find_bright(nodes, {options.delta, options.min_area, options.max_area, (brightest + 1) / 2});

@@ -11,8 +11,8 @@ from medkernels.regions._found import Found, regions
 from medkernels.regions._images import Images, check_connectivity, check_room, read_images
 
 POLARITIES = ("both", "bright", "dark")
-#: Bytes of a pixel on the way: the tree, its nodes and the members of regions.
-BYTES = 48
+#: Bytes of a pixel on the way, of both polarities: levels, stacks, order, and up to 0.6 components.
+BYTES = 96
 #: Levels of a picture.
 WHITE = 255
 
@@ -65,7 +65,8 @@ def mser(
     Raises
     ------
     ValueError
-        For another shape, options out of range, or 2^31 pixels or more in one item.
+        For another shape, options out of range, 2^31 pixels or more in one item, counted with a border of
+        one, or images too large for the memory that is free.
     TypeError
         For another dtype.
     medkernels.BackendError
@@ -112,13 +113,10 @@ def mser(
     images = read_pictures(image, "mser")
     check_room("image", images, BYTES)
     signs = {"both": (-1, 1), "dark": (-1,), "bright": (1,)}[polarity]
-    # One batch of pictures and negatives: threads share what can be shared.
-    upright = [images.array if sign > 0 else WHITE - images.array for sign in signs]
-    found = _core.regions.mser(upright[0] if len(signs) == 1 else np.concatenate(upright), *options)
-    count = len(images.array)
+    found = iter(_core.regions.mser(images.array, [sign < 0 for sign in signs], *options))
     items = []
-    for i in range(count):
-        parts = [(sign, _upright(sign, found[k * count + i])) for k, sign in enumerate(signs)]
+    for _ in images.array:
+        parts = [(sign, _upright(sign, next(found))) for sign in signs]
         items.append(regions(parts, images.restore))
     return images.items(items)
 
@@ -134,7 +132,18 @@ def read_pictures(image: Any, op: str) -> Images:
     images = read_images("image", image, 2, op)
     if images.array.dtype != np.uint8:
         raise TypeError(f"image must be uint8, not {images.array.dtype}")
+    check_border("image", images)
     return images
+
+
+def check_border(name: str, images: Images) -> None:
+    """Refuse pictures that are too large with the border that they are worked on with."""
+    height, width = images.array.shape[-2:]
+    if (height + 2) * (width + 2) > _checks.MAX_INDEX:
+        raise ValueError(
+            f"{name} must have at most {_checks.MAX_INDEX} pixels with a border of one, "
+            f"but has {height} x {width} without"
+        )
 
 
 def check_picture_connectivity(connectivity: Any) -> int:
