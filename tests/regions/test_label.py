@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import cc3d
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +56,104 @@ def test_equals_scipy_and_cc3d_at_size(connectivity: int, density: float) -> Non
     assert len(np.unique(other[mask])) == count
     pairs = np.unique(np.stack([labels[mask], other[mask]]), axis=1)
     assert pairs.shape[1] == count
+
+
+def large_masks(connectivity: int) -> Iterator[np.ndarray]:
+    """Masks of several strips of rows: extreme shapes, long runs, as many runs as there can be."""
+    if connectivity in PICTURES:
+        shapes: list[tuple[int, ...]] = [(70_001, 1), (1, 140_003), (700, 129), (301, 640)]
+    else:
+        shapes = [(2, 301, 257), (400, 2, 129), (90, 800, 1), (1, 301, 400), (50, 51, 64)]
+    random = np.random.default_rng(connectivity)
+    for shape in shapes:
+        places = np.indices(shape, sparse=True)
+        yield from (random.random(shape) < density for density in (0.25, 0.7))
+        coarse = random.random([-(-size // 9) for size in shape]) < 0.6
+        for axis in range(len(shape)):
+            coarse = np.repeat(coarse, 9, axis=axis)
+        yield coarse[tuple(map(slice, shape))]
+        yield sum(places) % 2 == 0
+        yield np.broadcast_to(places[-1] % 2 == 0, shape) | (places[-2] % 50 == 49)
+        yield np.broadcast_to(places[-2] % 3 != 0, shape)
+        yield np.ones(shape, bool)
+
+
+@pytest.mark.parametrize("connectivity", PICTURES + VOLUMES)
+def test_strips_join(connectivity: int) -> None:
+    structure = connectivity_structure(connectivity)
+    for mask in large_masks(connectivity):
+        theirs, their_count = ndimage.label(mask, structure)
+        for labels, count in with_threads(lambda m=mask: mk.regions.label(m, connectivity=connectivity)):
+            assert count == their_count
+            np.testing.assert_array_equal(labels, theirs)
+
+
+CODE = """
+import hashlib, sys, numpy as np, medkernels as mk
+digest = hashlib.sha256()
+for connectivity in (4, 8, 6, 18, 26):
+    shape = (90, 200) if connectivity in (4, 8) else (9, 20, 70)
+    for density in (0.1, 0.4, 0.8):
+        mask = np.random.default_rng(connectivity).random(shape) < density
+        labels, _, measures = mk.regions.label(mask, connectivity=connectivity, return_measures=True)
+        for array in (labels, *measures, mk.regions.fill_holes(mask, connectivity=connectivity)):
+            digest.update(np.ascontiguousarray(array).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_every_instruction_set_gives_the_same() -> None:
+    def run(level: str) -> str:
+        env = dict(os.environ, MEDKERNELS_SIMD=level)
+        command = [sys.executable, "-c", CODE]
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+    assert run("baseline") == run("avx512") != ""
+
+
+def sums_by_label(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.bincount(labels.ravel(), values.ravel(), labels.max() + 1)[1:]
+
+
+@pytest.mark.parametrize("connectivity", PICTURES + VOLUMES)
+def test_measures_at_size(connectivity: int) -> None:
+    """Sums over the elements of each label, by NumPy."""
+    shape = (500, 701) if connectivity in PICTURES else (40, 60, 131)
+    mask = np.random.default_rng(connectivity).random(shape) < 0.3
+    labels, _, found = mk.regions.label(mask, connectivity=connectivity, return_measures=True)
+    places = [np.broadcast_to(axis, shape).astype(float) for axis in np.indices(shape, sparse=True)]
+    area = sums_by_label(labels, mask)
+    np.testing.assert_array_equal(found.area, area)
+    boxes = [[*(s.start for s in box), *(s.stop for s in box)] for box in ndimage.find_objects(labels)]
+    np.testing.assert_array_equal(found.box, boxes)
+    centroid = np.stack([sums_by_label(labels, axis) / area for axis in places], axis=1)
+    np.testing.assert_allclose(found.centroid, centroid, rtol=1e-12)
+    for i, a in enumerate(places):
+        for j, b in enumerate(places):
+            offsets = (a - centroid[labels - 1, i]) * (b - centroid[labels - 1, j]) * mask
+            moment = sums_by_label(labels, offsets) / area
+            np.testing.assert_allclose(found.moments[:, i, j], moment, rtol=1e-9, atol=1e-9)
+    sides = np.zeros(shape)
+    padded = np.pad(mask, 1)
+    inside = (slice(1, -1),) * mask.ndim
+    for axis in range(mask.ndim):
+        for step in (-1, 1):
+            sides += mask & ~np.roll(padded, step, axis)[inside]
+    np.testing.assert_array_equal(found.perimeter, sums_by_label(labels, sides))
+
+
+@pytest.mark.parametrize("shape", [(1, 2**20), (2**20, 1), (2**20, 1, 1), (1, 1, 2**20)])
+def test_measures_of_the_longest_lines(shape: tuple[int, ...]) -> None:
+    """Sums of products that 64 bits do not hold."""
+    n = max(shape)
+    connectivity = 4 if len(shape) == 2 else 6
+    _, count, found = mk.regions.label(np.ones(shape, bool), connectivity=connectivity, return_measures=True)
+    assert count == 1
+    wanted = np.zeros((len(shape), len(shape)))
+    wanted[shape.index(n), shape.index(n)] = (n * n - 1) / 12
+    np.testing.assert_allclose(found.moments[0], wanted, rtol=1e-12)
+    np.testing.assert_array_equal(found.box[0], [0] * len(shape) + list(shape))
+    assert found.perimeter[0] == (2 * n + 2 if len(shape) == 2 else 4 * n + 2)
 
 
 def test_measures_of_a_spiral_and_of_a_comb() -> None:
