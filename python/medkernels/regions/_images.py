@@ -16,6 +16,10 @@ DIMENSIONS = {4: 2, 8: 2, 6: 3, 18: 3, 26: 3}
 ON_CUDA = ("label", "max_tree")
 SHAPES = {2: "[H, W] or [B, H, W]", 3: "[D, H, W] or [B, D, H, W]"}
 
+#: Bytes below which work is done without asking how much memory is free: to ask takes as long as the work
+#: on 100 x 100 pixels.
+WORTH_ASKING = 1 << 20
+
 
 class Images(NamedTuple):
     """A batch for the core, [B, D, H, W], and the way back."""
@@ -137,4 +141,6 @@ def check_mask_dtype(name: str, dtype: str) -> None:
 def check_room(name: str, images: Images, bytes_of_an_element: int) -> None:
     """Refuse work for which the memory is too small, before it is allocated."""
     needed = images.array.size * bytes_of_an_element
+    if needed < WORTH_ASKING:
+        return
     _checks.check_memory(name, needed, _backends.available_memory())
