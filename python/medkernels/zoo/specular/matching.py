@@ -199,7 +199,7 @@ def match_frames(
 
 
 def describe(rgb: Pixels, settings: MatchSettings) -> tuple[Frames, npt.NDArray[Any]]:
-    """The features [K,2,3] of a frame and their descriptors: float32 [K,128], of ORB uint8 [K,256] of bits."""
+    """Features [K,2,3] of a frame and their descriptors: float32 [K,128], of ORB bits as uint8 [K,256]."""
     most, large_enough = settings.max_features, min(rgb.shape[:2]) >= LEAST_SIDE
     if settings.features in ("affine", "circles"):
         if not large_enough:
