@@ -12,7 +12,9 @@ from medkernels import cli, zoo
 from medkernels.zoo.engine import System
 from medkernels.zoo.specular.images import read_image, read_mask, write_png
 from medkernels.zoo.specular.inpainting import inpaint
+from medkernels.zoo.specular.matching import MatchSettings
 from medkernels.zoo.specular.model import Detector
+from medkernels.zoo.specular.pairs import synthetic_pair
 from medkernels.zoo.specular.pictures import FALSE, FOUND, MISSED, close_ups, enlarge, overlay, side_by_side
 from medkernels.zoo.specular.standin import stand_in
 from medkernels.zoo.specular.system import Specular
@@ -130,6 +132,34 @@ def test_arrays_in_arrays_out():
     assert (dark["highlights"], dark["share"]) == ([0], [0.0])
 
 
+def test_frames_of_a_sequence_are_matched(tmp_path):
+    views = [synthetic_pair(np.random.default_rng(number)) for number in range(2)]
+    frames = [views[0].first, np.zeros_like(views[0].first), views[0].second, views[1].first, views[1].second]
+    for number, rgb in enumerate(frames):
+        write_png(tmp_path / "in" / f"{number}.png", rgb)
+    system = Specular(apart=2, matching={"model": "homography", "max_features": 800})
+    system.save_pretrained(tmp_path / "model")
+    again = Specular.from_pretrained(tmp_path / "model")
+    assert again.matching == system.matching == MatchSettings(model="homography", max_features=800)
+    found = again.predict(tmp_path / "in", tmp_path / "out")
+    rows = found["matches"]
+    assert [(row["first"], row["second"]) for row in rows] == [("0.png", "2.png"), ("2.png", "4.png")]
+    direct = system.match(frames[0], frames[2])
+    assert rows[0]["inliers"] == direct.inliers.sum() > 50
+    assert rows[1]["inliers"] < 20  # frames of other tissue
+    gap = direct.matrix / direct.matrix[2, 2] - views[0].homography / views[0].homography[2, 2]
+    assert np.abs(gap[:2, :2]).max() < 0.05
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["matched"] == 2
+    assert metrics["inliers_a_match"] == pytest.approx(np.mean([row["inliers"] for row in rows]))
+    with (tmp_path / "out" / "matches.csv").open() as file:
+        assert [int(row["inliers"]) for row in csv.DictReader(file)] == [row["inliers"] for row in rows]
+    for number in (1, 2):
+        assert read_image(tmp_path / "out" / "matches" / f"{number:04d}.png").size
+    assert "Frames 2 apart" in (tmp_path / "out" / "report.html").read_text()
+    assert Specular(apart=1).predict(frames[:1])["matches"] == []
+
+
 def test_names_stay_apart(tmp_path):
     rgb = stand_in(1)[0].rgb[:40, :50]
     for name in ("a.png", "A.bmp", "a.jpeg", "sub/a.png"):
@@ -158,6 +188,11 @@ def test_without_readable_frames_nothing_is_written(tmp_path):
         ({"max_share": 2}, "max_share must"),
         ({"inpainting": "paint"}, "inpainting must be navier-stokes or blend, not 'paint'"),
         ({"grow": -1}, "grow must"),
+        ({"matching": {"speed": 3}}, "matching: want options out of features, model, ratio, .*, got 'speed'"),
+        ({"matching": 3}, "matching: want options by name"),
+        ({"matching": {"ratio": 2.0}}, "ratio must be at most 1"),
+        ({"apart": -1}, "apart must be a whole number of at least 0, got -1"),
+        ({"apart": 1.0}, "apart must"),
     ],
 )
 def test_bad_options_are_named(config, error):

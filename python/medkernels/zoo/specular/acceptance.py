@@ -16,11 +16,15 @@ from skimage import morphology
 from medkernels.regions import max_tree
 from medkernels.zoo.specular.baselines import PALE, STABLE, STABLE_SMALL, THRESHOLD, intensity
 from medkernels.zoo.specular.data import open_frames
+from medkernels.zoo.specular.inpainting import inpaint
 from medkernels.zoo.specular.judge import judge
+from medkernels.zoo.specular.matching import FEATURES, MatchSettings, match_frames
 from medkernels.zoo.specular.model import Detector
+from medkernels.zoo.specular.pairs import pair_metrics, synthetic_pair
 from medkernels.zoo.specular.standin import Frame, stand_in
 
 FRAMES = 10
+PAIRS = 5
 SEEDS = 3
 
 
@@ -53,6 +57,30 @@ def tree_differences(image: npt.NDArray[np.uint8]) -> int:
     return int(np.count_nonzero(~same))
 
 
+def match_pairs(
+    seed: int, *, pairs: int = PAIRS, features: Sequence[str] = FEATURES
+) -> dict[str, dict[str, float]]:
+    """Means over cleaned pairs of frames with a known warp between them, by kind of feature.
+
+    Returns
+    -------
+    dict of dict
+        See `pair_metrics`; ``precision`` is that of all inliers together.
+    """
+    detector = Detector()
+    views = [synthetic_pair(np.random.default_rng([seed, number])) for number in range(pairs)]
+    found = {}
+    for kind in features:
+        settings = MatchSettings(features=kind)
+        rows = []
+        for view in views:
+            cleaned = [inpaint(rgb, detector(rgb)) for rgb in (view.first, view.second)]
+            rows.append(pair_metrics(match_frames(*cleaned, settings=settings), view.homography))
+        found[kind] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        found[kind]["precision"] = found[kind]["correct_inliers"] / max(found[kind]["inliers"], 1e-9)
+    return found
+
+
 def main() -> None:
     """Run all checks and print what they give."""
     started = time.perf_counter()
@@ -61,6 +89,8 @@ def main() -> None:
         frames = stand_in(FRAMES, seed)
         found: dict[str, float] = {"seed": seed, **compare(frames)}
         found["tree_differences"] = sum(tree_differences(intensity(frame.rgb)) for frame in frames)
+        for kind, values in match_pairs(seed).items():
+            found |= {f"{kind}_{name}": values[name] for name in ("correct", "inliers", "precision")}
         found["seconds"] = time.perf_counter() - begun
         print("  ".join(f"{name} {value:.4g}" for name, value in found.items()), flush=True)
     print(f"total seconds {time.perf_counter() - started:.4g}")

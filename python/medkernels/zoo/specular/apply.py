@@ -18,6 +18,7 @@ from medkernels.zoo.specular.inpainting import Bools, Pixels, check_options, inp
 from medkernels.zoo.specular.metrics import Counts, count, scores, summarise
 from medkernels.zoo.specular.model import Detector
 from medkernels.zoo.specular.report import Example, write_predictions
+from medkernels.zoo.specular.sequence import SequenceMatcher
 from medkernels.zoo.specular.tables import Row, write_rows
 
 SHOWN = 6  # frames in a report
@@ -60,7 +61,12 @@ class Work:
 
 
 def clean_frames(
-    frames: Frames, cleaning: Cleaning, out_dir: Path | None = None, *, progress: bool = True
+    frames: Frames,
+    cleaning: Cleaning,
+    sequence: SequenceMatcher,
+    out_dir: Path | None = None,
+    *,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Mark and replace the highlights of each frame; what `Specular.predict` returns and writes.
 
@@ -88,18 +94,21 @@ def clean_frames(
                 work.files.append(f"{folder}/{name}")
             if number in shown:
                 work.examples.append(Example(sample, mask, cleaned))
+        sequence.add(number, sample.name, cleaned)
     if not work.rows:
         raise frames.nothing("frames")
-    metrics = _metrics(work, frames, time.perf_counter() - started)
+    # Matching is told apart: it takes far longer, and only some frames are matched.
+    metrics = _metrics(work, frames, time.perf_counter() - started - sequence.seconds) | sequence.summary()
     if out_dir is not None:
-        _write(out_dir, work, metrics, cleaning, frames)
+        _write(out_dir, work, metrics, cleaning, frames, sequence)
     result = {
         "names": [row["frame"] for row in work.rows],
         "highlights": [row["highlights"] for row in work.rows],
         "share": [row["share"] for row in work.rows],
         "metrics": metrics,
+        "matches": sequence.rows,
         "skipped": [list(entry) for entry in frames.skipped.items()],
-        "files": work.files,
+        "files": work.files + sequence.files,
     }
     return result if out_dir is not None else result | {"masks": work.masks, "cleaned": work.cleaned}
 
@@ -146,15 +155,25 @@ def _metrics(work: Work, frames: Frames, seconds: float) -> dict[str, Any]:
     return found
 
 
-def _write(out_dir: Path, work: Work, metrics: dict[str, Any], cleaning: Cleaning, frames: Frames) -> None:
+def _write(
+    out_dir: Path,
+    work: Work,
+    metrics: dict[str, Any],
+    cleaning: Cleaning,
+    frames: Frames,
+    sequence: SequenceMatcher,
+) -> None:
     columns = dict.fromkeys(name for row in work.rows for name in row)
     blank = dict.fromkeys(columns, "")
     write_rows(out_dir / "metrics.csv", [blank | dict(row) for row in work.rows])
+    work.files += ["metrics.csv", "metrics.json", "report.html"]
+    if sequence.rows:
+        write_rows(out_dir / "matches.csv", sequence.rows)
+        work.files.append("matches.csv")
     settings = {**asdict(cleaning.detector), "inpainting": cleaning.method, "grow": cleaning.grow}
     text = json.dumps({**metrics, "settings": settings}, indent=2)
     write_text(out_dir / "metrics.json", text + "\n")
-    write_predictions(work.examples, metrics, settings, frames.skipped, out_dir / "report.html")
-    work.files += ["metrics.csv", "metrics.json", "report.html"]
+    write_predictions(work.examples, metrics, settings, sequence, frames.skipped, out_dir / "report.html")
 
 
 class _Names:

@@ -18,6 +18,7 @@ from medkernels.zoo.specular.pictures import (
     score_rows,
     side_by_side,
 )
+from medkernels.zoo.specular.sequence import SequenceMatcher
 from medkernels.zoo.specular.tables import Row
 
 LISTED = 50  # most skipped files named
@@ -37,10 +38,11 @@ def write_predictions(
     examples: Sequence[Example],
     metrics: Mapping[str, Any],
     settings: Mapping[str, Any],
+    sequence: SequenceMatcher,
     skipped: Mapping[str, str],
     path: Path,
 ) -> Path:
-    """Write the report of frames that were cleaned."""
+    """Write the report of frames that were cleaned, and of the matches between them."""
     report = Report("Specular highlights marked and filled in", f"specular: {metrics['frames']} frames")
     speed = metrics["frames_per_second"]
     report.section("Result").metrics(
@@ -57,6 +59,7 @@ def write_predictions(
         summary = {kind: metrics[kind] for kind in ("macro", "micro")}
         report.table(score_rows({OURS: summary}), f"Over the {metrics['annotated']} frames that have a mask.")
     add_examples(report, examples)
+    add_matches(report, sequence)
     report.section("Settings").table([{"setting": name, "value": value} for name, value in settings.items()])
     add_skipped(report, skipped)
     return report.save(path)
@@ -109,6 +112,18 @@ def add_examples(report: Report, examples: Sequence[Example], title: str = "Fram
     name = first.sample.name.replace("_", r"\_")
     for window in close_ups(first.sample.rgb, first.cleaned, first.mask):
         report.figure(window, f"Close-up of {name}.")
+
+
+def add_matches(report: Report, sequence: SequenceMatcher) -> None:
+    """The pairs of frames that were matched, if any were."""
+    if not sequence.rows:
+        return
+    report.section("Matches", f"Frames {sequence.apart} apart, without their highlights.")
+    for picture, text in sequence.pictures:
+        report.figure(picture, text.replace("_", r"\_"))
+    report.table(sequence.rows[:LISTED], "Features, pairs that pass the ratio test, and those that agree.")
+    if len(sequence.rows) > LISTED:
+        report.text(f"and {len(sequence.rows) - LISTED} more.")
 
 
 def add_skipped(report: Report, skipped: Mapping[str, str]) -> None:

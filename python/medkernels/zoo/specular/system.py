@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from medkernels.zoo.specular.apply import SHOWN, Cleaning, clean_frames
 from medkernels.zoo.specular.data import Data, open_frames
 from medkernels.zoo.specular.inpainting import GROWN, METHODS, Bools, Pixels
 from medkernels.zoo.specular.judge import OURS, judge
+from medkernels.zoo.specular.matching import MatchSettings, PairMatches, match_frames
 from medkernels.zoo.specular.metrics import flat
 from medkernels.zoo.specular.model import Detector
 from medkernels.zoo.specular.report import Example, write_fit
 from medkernels.zoo.specular.search import GRID, best, candidates, search, split
+from medkernels.zoo.specular.sequence import SequenceMatcher
 from medkernels.zoo.specular.tables import frame_rows, setting_rows, write_rows
 
 PAPER = "Specular Region Detection and Covariant Feature Extraction, ICPR 2024"
@@ -45,6 +47,12 @@ class Specular(HubSystem):
         How highlights are filled in: see `medkernels.zoo.specular.inpainting.inpaint`.
     grow : int
         Pixels by which a mask is widened before it is filled in.
+    matching : mapping, optional
+        Options of `medkernels.zoo.specular.matching.MatchSettings` that are not to be the usual ones, such as
+        ``{"model": "homography"}``.
+    apart : int, optional
+        Match frames so many apart; 0 matches none. If None 25 in videos, which is a second, and none in
+        folders of pictures, which need not be a sequence.
     """
 
     learned = False
@@ -58,9 +66,15 @@ class Specular(HubSystem):
         patch_share: float = Detector.patch_share,
         inpainting: str = METHODS[0],
         grow: int = GROWN,
+        matching: Mapping[str, Any] | None = None,
+        apart: int | None = None,
     ) -> None:
         detector = Detector(delta, min_area, max_share, patch_share)
         self.cleaning = Cleaning(detector, inpainting, grow)
+        self.matching = _match_settings(matching)
+        if apart is not None and (isinstance(apart, bool) or not isinstance(apart, int) or apart < 0):
+            raise ValueError(f"apart must be a whole number of at least 0, got {apart!r}")
+        self.apart = apart
 
     @property
     def detector(self) -> Detector:
@@ -71,7 +85,13 @@ class Specular(HubSystem):
     def config(self) -> dict[str, Any]:
         """The arguments that create this system as it is now, as JSON values."""
         cleaning = self.cleaning
-        return {**asdict(cleaning.detector), "inpainting": cleaning.method, "grow": cleaning.grow}
+        return {
+            **asdict(cleaning.detector),
+            "inpainting": cleaning.method,
+            "grow": cleaning.grow,
+            "matching": asdict(self.matching),
+            "apart": self.apart,
+        }
 
     def clean(self, rgb: Pixels) -> tuple[Bools, Pixels]:
         """The mask [H,W] of a frame's highlights, and the frame with these filled in.
@@ -87,6 +107,25 @@ class Specular(HubSystem):
         """
         mask = self.detector(rgb)
         return mask, self.cleaning.fill(rgb, mask)
+
+    def match(self, first: Pixels, second: Pixels) -> PairMatches:
+        """Match two frames, after their highlights are filled in.
+
+        Parameters
+        ----------
+        first, second : [H,W,3] uint8
+
+        Returns
+        -------
+        PairMatches
+            Features of both frames, pairs of them, which of these agree, and the model that they agree with.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one of them is no frame.
+        """
+        return match_frames(first, second, settings=self.matching, clean=lambda rgb: self.clean(rgb)[1])
 
     def fit(
         self,
@@ -198,7 +237,9 @@ class Specular(HubSystem):
         OSError
             If a file cannot be written.
         """
-        return clean_frames(open_frames(inputs), self.cleaning, None if out_dir is None else Path(out_dir))
+        folder = None if out_dir is None else Path(out_dir)
+        sequence = SequenceMatcher(self.apart or 0, self.matching, folder)
+        return clean_frames(open_frames(inputs), self.cleaning, sequence, folder)
 
     def evaluate(self, data: Data, *, masks: str | Path | None = None) -> dict[str, float]:
         """Scores of the masks, and the F1 of the baselines on the same frames.
@@ -246,3 +287,13 @@ class Specular(HubSystem):
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write the settings to a folder; see `HubSystem.save_pretrained`."""
         return super().save_pretrained(save_directory, **({"config": self.config} | options))
+
+
+def _match_settings(options: Mapping[str, Any] | None) -> MatchSettings:
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"matching: want options by name, such as {{'ratio': 0.8}}, got {options!r}")
+    known = [field.name for field in fields(MatchSettings)]
+    for name in options or ():
+        if name not in known:
+            raise ValueError(f"matching: want options out of {', '.join(known)}, got {name!r}")
+    return MatchSettings(**(options or {}))
