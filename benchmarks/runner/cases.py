@@ -80,6 +80,8 @@ class Provider:
     compare : (ours, theirs) -> differences by name. `compare_arrays` finds "largest", "relative result" and
         "relative grad <input>"; `compare_diagrams` finds "largest".
     library : the package that it imports; where that is not installed the provider is left out.
+    amounts : (inputs, outputs) -> how much it found, by name, for work of which one finds more than another.
+        Counted once in each case, not timed.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Provider:
     at_once: Callable[[Inputs, bool], int] | None = None
     compare: Callable[[Outputs, Outputs], Differences] = compare_arrays
     library: str = ""
+    amounts: Callable[[Inputs, Outputs], dict[str, int]] | None = None
 
     def allows(self, difference: str) -> float:
         """The tolerance of a difference that `compare` finds."""
@@ -100,13 +103,17 @@ class Provider:
 
 @dataclass(frozen=True)
 class Target:
-    """Ours against a peer or `BEST`: at least so many times faster, with at most this share of its memory."""
+    """Ours against a peer or `BEST`: at least so many times faster, with at most this share of its memory.
+
+    Where `per` names one of `Provider.amounts`, the time for each one of these counts, not that of a call.
+    """
 
     case: str
     direction: str
     provider: str
     faster: float
     memory_share: float | None = None
+    per: str = ""
 
 
 def directions(module: ModuleType) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -123,11 +124,13 @@ def _run_op(
             with _threads(case.threads or threads):
                 times, outputs = _time(case, providers, sets, direction, clock, BUDGETS[sizes])
             differences = {p.name: check(case, p, outputs[OURS], outputs[p.name]) for p in providers[1:]}
+            amounts = {p.name: p.amounts(sets[0], outputs[p.name]) for p in providers if p.amounts}
             del outputs
             work = case.work(sets[0], direction == BOTH)
             for provider in providers:
                 row = _row(case, direction, provider.name, times[provider.name], work, top)
                 row["differences"] = differences.get(provider.name)
+                row["amounts"] = amounts.get(provider.name)
                 if provider.at_once is not None:
                     held = provider.at_once(sets[0], direction == BOTH)
                     row["items_at_once"] = held if held < batch_size(sets[0]) else None
@@ -229,7 +232,7 @@ def _targets(module: ModuleType, rows: list[Row]) -> list[Row]:
         peer = _peer(target, measured)
         if ours is None or peer is None:
             continue
-        faster = peer["seconds_median"] / ours["seconds_median"]
+        faster = _cost(peer, target.per) / _cost(ours, target.per)
         share = None
         if ours["memory_bytes"] and peer["memory_bytes"]:
             share = ours["memory_bytes"] / peer["memory_bytes"]
@@ -243,8 +246,14 @@ def _targets(module: ModuleType, rows: list[Row]) -> list[Row]:
 
 def _peer(target: Target, measured: Mapping[str, Row]) -> Row | None:
     if target.provider == BEST:
-        return min(measured.values(), key=lambda row: row["seconds_median"], default=None)
+        return min(measured.values(), key=lambda row: _cost(row, target.per), default=None)
     return measured.get(target.provider)
+
+
+def _cost(row: Row, per: str) -> float:
+    """Seconds of a call, or for each one of an amount; infinite where there was none."""
+    seconds = float(row["seconds_median"])
+    return seconds if not per else seconds / row["amounts"][per] if row["amounts"][per] else math.inf
 
 
 def _line(op: str, rows: list[Row]) -> str:

@@ -39,7 +39,7 @@ def target_rows(op: dict[str, Any]) -> list[Row]:
     """The op's targets with what was measured."""
     return [
         {
-            "case": f"{target['case']}, {target['direction']}",
+            "case": f"{target['case']}, {target['direction']}" + _per(target["per"]),
             "against": _against(target),
             "faster, wanted": f"{target['faster']:g}x",
             "measured": f"{target['measured_faster']:.1f}x",
@@ -64,6 +64,10 @@ def _against(target: Row) -> str:
     return str(named) if chosen == named else f"{named}: {chosen}"
 
 
+def _per(amount_name: str) -> str:
+    return f", time / {amount_name}" if amount_name else ""
+
+
 def _told(row: Row, ours: Row) -> Row:
     peer = row["provider"] != OURS
     return {
@@ -84,6 +88,8 @@ def _told(row: Row, ours: Row) -> Row:
 
 def _note(row: Row) -> str:
     notes = [] if row["seconds_warm"] else ["one run, no warm-up"]
+    if row.get("amounts"):
+        notes.append(", ".join(f"{count} {name}" for name, count in row["amounts"].items()))
     if row.get("items_at_once"):
         notes.append(f"memory: {row['items_at_once']} of the batch at a time")
     return "; ".join(notes)

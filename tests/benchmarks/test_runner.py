@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from medkernels.benchmarks import ellipses, ellipsoids, load_op, vietoris_rips  # noqa: E402
+from medkernels.benchmarks import affine_covariant, ellipses, ellipsoids, load_op, vietoris_rips  # noqa: E402
 from medkernels.benchmarks.runner import cases, memory, page, quadrics, run, tables, timing  # noqa: E402
 
 from medkernels import cli, render  # noqa: E402
@@ -173,6 +173,26 @@ def test_best_peer_is_the_fastest_that_ran() -> None:
     assert (told["against"], told["measured_faster"], told["met"]) == ("GUDHI", 6.0, True)
     assert tables.target_rows({"targets": [told]})[0]["against"] == "best peer: GUDHI"
     assert run._targets(vietoris_rips, rows[:1]) == []
+
+
+def test_targets_may_count_what_was_found() -> None:
+    case = affine_covariant.TISSUE
+    found = {"medkernels": (1.0, 50, 40, 0), "OpenCV AffineFeature": (20.0, 500, 50, 5)}
+    rows = [
+        {
+            "case": case,
+            "direction": cases.FORWARD,
+            "provider": name,
+            "seconds_median": seconds,
+            "memory_bytes": None,
+            "amounts": dict(zip(affine_covariant.AMOUNTS, amounts, strict=True)),
+        }
+        for name, (seconds, *amounts) in found.items()
+    ]
+    told = run._targets(affine_covariant, rows)
+    assert [t["measured_faster"] for t in told] == [2.0, 16.0, 0.0]
+    assert [t["met"] for t in told] == [False, True, False]
+    assert tables.target_rows({"targets": told})[1]["case"] == f"{case}, forward, time / distinct features"
 
 
 def test_profile_leaves_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
