@@ -6,6 +6,7 @@
 
 namespace py = pybind11;
 
+void bind_features_cuda(py::module_& m);
 void bind_regions_cuda(py::module_& m);
 void bind_topology_cuda(py::module_& m);
 
@@ -38,6 +39,8 @@ PYBIND11_MODULE(_cuda, m) {
     }
   });
 
+  py::module_ features = m.def_submodule("features");
+  bind_features_cuda(features);
   py::module_ regions = m.def_submodule("regions");
   bind_regions_cuda(regions);
   py::module_ topology = m.def_submodule("topology");

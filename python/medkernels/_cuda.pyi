@@ -1,5 +1,6 @@
 from typing import Any
 
+features: Any
 regions: Any
 topology: Any
 

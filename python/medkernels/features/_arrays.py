@@ -121,6 +121,18 @@ def common_kind(*arguments: Items) -> Kind:
     return Kind(framework, like)
 
 
+def placed(kind: Kind, arrays: Sequence[Any]) -> list[Any]:
+    """The arrays on the GPU of their kind, where those that came as plain Python are not."""
+    if kind.framework == "torch":
+        import torch
+
+        return [torch.as_tensor(array, device=kind.like.device) for array in arrays]
+    import cupy
+
+    with kind.like.device:
+        return [cupy.asarray(array) for array in arrays]
+
+
 def to_numpy(op: str, kind: Kind, arrays: Sequence[Any]) -> tuple[list[npt.NDArray[Any]], Restore]:
     """NumPy views of arrays of one kind, and what turns results into that kind, on the same device.
 

@@ -10,9 +10,9 @@ import torch
 import torch.utils.dlpack
 from torch import Tensor
 
-from medkernels import _backends, _checks, _interop
-from medkernels.features._arrays import Items
-from medkernels.features._device import free_memory
+from medkernels import _backends, _checks
+from medkernels._device import free_memory
+from medkernels.features._arrays import Items, Kind, placed
 
 #: The greatest size of a number for each dtype, and what messages say of it.
 LIMITS = {
@@ -25,28 +25,20 @@ LIMITS = {
 BYTES_OF_A_NUMBER = 20
 
 
-def match(first: Items, second: Items, ratio: float, mutual: bool) -> list[tuple[Any, Any]]:
+def match(kind: Kind, first: Items, second: Items, ratio: float, mutual: bool) -> list[tuple[Any, Any]]:
     """Matches and distances of each pair of sets, on their device and of their kind."""
-    like = first.came if first.came is not None else second.came
-    restore: Callable[[Tensor], Any] = lambda tensor: tensor  # noqa: E731
-    if _interop.framework_of(like) == "cupy":
+    sets = [placed(kind, items.arrays) for items in (first, second)]
+    restore: Callable[[Tensor], Any] | None = None
+    if kind.framework == "cupy":
         import cupy
 
+        sets = [[torch.utils.dlpack.from_dlpack(array) for array in arrays] for arrays in sets]
         restore = cupy.from_dlpack
-    a, b = ([_tensor(array, like) for array in items.arrays] for items in (first, second))
-    with torch.cuda.device(a[0].device), torch.no_grad():
-        found = match_tensors(a, b, (first.names, second.names), ratio, mutual)
+    with torch.cuda.device(sets[0][0].device), torch.no_grad():
+        found = match_tensors(sets[0], sets[1], (first.names, second.names), ratio, mutual)
+    if restore is None:
+        return found
     return [(restore(matches), restore(distances)) for matches, distances in found]
-
-
-def _tensor(array: Any, like: Any) -> Tensor:
-    framework = _interop.framework_of(array)
-    if framework == "torch":
-        return array  # type: ignore[no-any-return]
-    if framework == "cupy":
-        return torch.utils.dlpack.from_dlpack(array)
-    place = like.device if isinstance(like, Tensor) else f"cuda:{like.device.id}"
-    return torch.as_tensor(array, device=place)
 
 
 def match_tensors(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from medkernels import _backends, _checks, _core, _interop
-from medkernels.features._arrays import Items, common_kind, dtype_name, split, to_numpy
+from medkernels import _backends, _checks, _core, _device, _interop
+from medkernels.features._arrays import Items, Kind, common_kind, dtype_name, placed, split, to_numpy
 
 #: Levels of an octave beyond these make neighbouring scales too alike to tell blobs from noise.
 MOST_LEVELS = 16
@@ -95,7 +96,8 @@ def affine_covariant(
     TypeError
         For other dtypes or what is no array.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -104,14 +106,14 @@ def affine_covariant(
     processors they differ by rounding, which may decide about a blob at a threshold. No derivatives are
     passed on.
 
-    Adaptation pays where the view changes much, from a foreshortening of about 2; between nearly equal views
-    circles match as well or better.
+    Adaptation pays where the view changes much: for oriented frames from a foreshortening of about 1.5, for
+    upright ones from about 2. Between nearly equal views circles match as well or better.
 
     Blobs are extrema of differences of Gaussians, refined by Newton's method (D. G. Lowe, "Distinctive
     image features from scale-invariant keypoints", 2004). An ellipse is adapted until the second moments of
     the gradient, in its own coordinates, are alike in all directions (T. Lindeberg and J. Garding,
     "Shape-adapted smoothing in estimation of 3-D shape cues", 1997; K. Mikolajczyk and C. Schmid, "Scale
-    and affine invariant interest point detectors", 2004); its minor axis stays that of the blob. Adaptation
+    and affine invariant interest point detectors", 2004); its area stays that of the blob. Adaptation
     ends after 15 rounds, at a ratio of the moments below 1.001, or at the last ellipse with axes of a ratio
     up to 5. Patches are blurred alike in all directions of the ellipse, whatever its shape, which discs of
     a scale space are not.
@@ -148,6 +150,8 @@ def affine_covariant(
         _check_image(name, array)
     if not images.arrays:
         return []
+    if kind.on_gpu and (module := _backends.cuda_kernels("affine_covariant")) is not None:
+        return _on_gpu(module, kind, images, options)
     views, restore = to_numpy("affine_covariant", kind, images.arrays)
     found = _on_cpu(images, views, options)
     results = [AffineFeatures(*(restore(part) for part in parts)) for parts in found]
@@ -167,6 +171,25 @@ def _check_image(name: str, image: Any) -> None:
         raise ValueError(f"{name} must have shape [H, W] or [H, W, 3], but has shape {shape}")
     if min(shape[:2]) < 2 or shape[0] * shape[1] > MOST_PIXELS:
         raise ValueError(f"{name} must have 2 x 2 to {MOST_PIXELS} pixels, but has shape {shape}")
+
+
+def _on_gpu(module: ModuleType, kind: Kind, images: Items, options: tuple[Any, ...]) -> Any:
+    from medkernels.features import _affine_cuda
+
+    device = _device.device_of(kind.like)
+    ready = images._replace(arrays=[_device.contiguous(each) for each in placed(kind, images.arrays)])
+
+    def check_finite(name: str, array: Any) -> None:
+        grey = _grey(device.to_host(array))
+        bad = np.flatnonzero(~np.isfinite(grey))
+        if len(bad):
+            value = grey.flat[bad[0]]
+            raise ValueError(f"{name} must be finite, but element {bad[0]} (in row-major order) is {value}")
+
+    found = [
+        AffineFeatures(*parts) for parts in _affine_cuda.find(module, ready, options, device, check_finite)
+    ]
+    return found if images.many else found[0]
 
 
 def _on_cpu(images: Items, views: Sequence[npt.NDArray[Any]], options: tuple[Any, ...]) -> Any:

@@ -99,7 +99,7 @@ def match(d1: Any, d2: Any, *, ratio: float = 0.91, mutual: bool = False) -> Any
         else:
             from medkernels.features import _match_gpu
 
-            found = _match_gpu.match(*sets, limit, bool(mutual))
+            found = _match_gpu.match(kind, *sets, limit, bool(mutual))
             return found if sets[0].many else found[0]
     views, restore = to_numpy("match", kind, [*sets[0].arrays, *sets[1].arrays])
     ready = [_interop.kernel_array(view, view.dtype.newbyteorder("=")) for view in views]
