@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -115,7 +116,7 @@ def check_shape(
         )
     batched = len(shape) == dimensions + 1
     item = shape[1:] if batched else shape
-    if int(np.prod(item, dtype=object)) > _checks.MAX_INDEX:
+    if math.prod(item) > _checks.MAX_INDEX:
         raise ValueError(
             f"{name} must have at most {_checks.MAX_INDEX} elements an item, but has shape {list(shape)}"
         )
