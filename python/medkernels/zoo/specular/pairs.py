@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from medkernels import _checks
 from medkernels.zoo.specular.estimation import Floats, project
 from medkernels.zoo.specular.inpainting import Pixels
 from medkernels.zoo.specular.matching import PairMatches
@@ -17,6 +18,10 @@ ROLL = 10.0  # degrees, the most that the camera turns about its axis
 SHIFT = 6.0  # px, the most that the middle of the frame moves along x and y
 PERSPECTIVE = 5e-4  # most of each entry of the last row of the warp, 1/px
 NEAR = 3.0  # px within which a pair agrees with the true warp
+PERIOD = 100  # frames in which the camera of a video comes back to about where it was
+ZOOM, NEARER = 1.5, 0.06  # its mean magnification of the picture, and the change of that, as a share
+SWAY = 0.07  # how far it pans to each side, as a share of the frame
+TURN, TILT = 3.0, 0.08  # degrees that it rolls; how much larger one rim of the frame is seen than the middle
 CANVAS = 2  # the tissue is so many times as large as a frame, so that the warped frame has no empty rim
 
 
@@ -81,6 +86,44 @@ def draw_warp(rng: np.random.Generator, size: tuple[int, int], anisotropy: float
     warp[2, :2] = rng.uniform(-PERSPECTIVE, PERSPECTIVE, 2)
     middle = np.array([size[1] - 1, size[0] - 1]) / 2
     return np.asarray(translation(middle + rng.uniform(-SHIFT, SHIFT, 2)) @ warp @ translation(-middle))
+
+
+def camera_motion(frames: int, size: tuple[int, int]) -> Floats:
+    """A smooth motion of the camera before a flat picture: it pans, comes nearer and goes back, rolls, tilts.
+
+    Parameters
+    ----------
+    frames : int
+        At least 1.
+    size : (height, width)
+        Of the picture and of the frames. No frame shows what lies beyond the picture.
+
+    Returns
+    -------
+    array [frames,3,3]
+        Homographies from the picture, (x, y, 1) in pixels, to each frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `frames` is not such a number.
+    """
+    height, width = size
+    middle = np.array([width - 1, height - 1]) / 2
+    motion = []
+    for phase in 2 * np.pi * np.arange(_checks.check_count("frames", frames)) / PERIOD:
+        zoom, roll = ZOOM * (1 + NEARER * np.cos(phase)), np.deg2rad(TURN) * np.sin(2 * phase)
+        view = np.eye(3)
+        view[:2, :2] = zoom * np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+        view[2, :2] = TILT * np.array([np.sin(2 * phase), np.cos(3 * phase)]) / middle
+        pan = SWAY * np.array([width * np.sin(phase), height * np.sin(3 * phase)])
+        motion.append(translation(middle) @ view @ translation(pan - middle))
+    return np.array(motion)
+
+
+def between(motion: Floats, first: int, second: int) -> Floats:
+    """The homography [3,3] from one frame of a motion [N,3,3] to another."""
+    return np.asarray(motion[second] @ np.linalg.inv(motion[first]))
 
 
 def translation(by: Floats) -> Floats:
