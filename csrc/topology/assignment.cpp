@@ -1,8 +1,8 @@
 #include "topology/assignment.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
+#include <utility>
 
 #include "common/parallel.h"
 
@@ -11,107 +11,121 @@ namespace mk::topology {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kBidsPerRow = 2;
-
-Bid best_column(const Choices& choices, int32_t row, std::span<const double> price) {
-  Bid bid{kInfinity, kInfinity, -1};
-  for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
-    const double value = choices.cost[e] - price[choices.column[e]];
-    if (value < bid.best) {
-      bid = {value, bid.best, choices.column[e]};
-    } else {
-      bid.second = std::min(bid.second, value);
-    }
-  }
-  return bid;
-}
+constexpr int kPasses = 2;              // as in Jonker and Volgenant's code
+constexpr size_t kWaitingPerRebid = 4;  // measured: searches settle the rest as quickly
+constexpr size_t kCheckPeriod = 16;  // searches between two looks at the clock, which takes as long as a short search
 
 }  // namespace
 
-std::span<const int32_t> AssignmentSolver::solve(const Choices& choices, std::span<const int32_t> order) {
-  assignment_.reset(choices.rows(), choices.columns);
-  reduction_.run(
-      order, choices.leave, kBidsPerRow,
-      [&](int32_t row) { return best_column(choices, row, assignment_.column_price); }, assignment_);
-  distance_.assign(choices.columns, kInfinity);
-  previous_.resize(choices.columns);
-  is_settled_.assign(choices.columns, 0);
-  for (const int32_t row : reduction_.waiting()) {
-    check_interrupt();
-    augment(choices, row);
+std::span<const int32_t> AssignmentSolver::solve(const BlockCosts& costs, std::span<const int32_t> order) {
+  const int64_t padded = static_cast<int64_t>(costs.blocks()) * kBarBlock;
+  row_price_.assign(costs.rows(), 0);
+  column_price_.assign(padded, 0);
+  column_of_.assign(costs.rows(), -1);
+  row_of_.assign(padded, -1);
+  reduce_rows(costs, order);
+
+  distance_.assign(padded, kInfinity);
+  previous_.assign(padded, 0);
+  touched_.resize(costs.blocks() + 1);
+  is_touched_.assign(costs.blocks(), 0);
+  for (size_t k = 0; k < waiting_.size(); ++k) {
+    if (k % kCheckPeriod == 0) check_interrupt();
+    augment(costs, waiting_[k]);
   }
-  return assignment_.column_of;
+  return column_of_;
 }
 
-void AssignmentSolver::augment(const Choices& choices, int32_t first) {
-  auto& [row_price, column_price, column_of, row_of] = assignment_;
-  const auto farther = std::greater<std::pair<double, int32_t>>();
-  heap_.clear();
-  settled_.clear();
-  touched_.clear();
-  // Prices of waiting rows may be out of date: the columns they compared may have become dearer since.
-  double price = choices.leave[first];
-  for (int64_t e = choices.start[first]; e < choices.start[first + 1]; ++e)
-    price = std::min(price, choices.cost[e] - column_price[choices.column[e]]);
-  row_price[first] = price;
-
-  int32_t row = first, end_column = -1, end_row = first;
-  double reached = 0, best = choices.leave[first] - price;
-  for (;;) {
-    const double base = reached - row_price[row];
-    for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
-      const int32_t column = choices.column[e];
-      const double distance = base + (choices.cost[e] - column_price[column]);
-      if (distance >= best || distance >= distance_[column] || is_settled_[column]) continue;
-      if (distance_[column] == kInfinity) touched_.push_back(column);
-      distance_[column] = distance;
-      previous_[column] = row;
-      if (row_of[column] < 0) {
-        best = distance;
-        end_column = column;
+// Every row bids for its best column; whom it drives out bids again, the first few at once, others in the next pass,
+// since bids that raise a price by little could go on for long. Rows that are still without a column after the last
+// pass are left in waiting_.
+void AssignmentSolver::reduce_rows(const BlockCosts& costs, std::span<const int32_t> order) {
+  waiting_.assign(order.begin(), order.end());
+  for (int pass = 0; pass < kPasses && !waiting_.empty(); ++pass) {
+    displaced_.clear();
+    size_t rebids = waiting_.size() / kWaitingPerRebid;
+    for (size_t next = 0; next < waiting_.size();) {
+      const int32_t row = waiting_[next++];
+      const int32_t without = bid(costs, row);
+      if (without < 0) continue;
+      if (without != row && rebids > 0) {
+        --rebids;
+        waiting_[--next] = without;
       } else {
-        heap_.emplace_back(distance, column);
-        std::push_heap(heap_.begin(), heap_.end(), farther);
+        displaced_.push_back(without);
       }
     }
-    int32_t column = -1;
-    while (!heap_.empty() && column < 0) {
-      std::pop_heap(heap_.begin(), heap_.end(), farther);
-      const auto [distance, candidate] = heap_.back();
-      heap_.pop_back();
-      if (distance >= best) {
-        heap_.clear();
-      } else if (!is_settled_[candidate]) {
-        column = candidate;
-        reached = distance;
-      }
+    waiting_.swap(displaced_);
+  }
+}
+
+// The row takes its best column and pays as much as leaves it indifferent to its second best choice. Returns the row
+// that is without a column now, -1 for none.
+int32_t AssignmentSolver::bid(const BlockCosts& costs, int32_t row) {
+  const Bid found = block_rows().bid(costs.row(row), column_price_.data());
+  const double leave = costs.leave[row];
+  if (leave <= found.best) {
+    row_price_[row] = leave;
+    return -1;
+  }
+  const double second = std::min(found.second, leave);
+  const int32_t owner = row_of_[found.column];
+  row_price_[row] = second;
+  if (owner >= 0 && second <= found.best) return row;  // a tie: only a search can tell who gives way
+  column_price_[found.column] -= second - found.best;
+  row_of_[found.column] = row;
+  column_of_[row] = static_cast<int32_t>(found.column);
+  if (owner >= 0) column_of_[owner] = -1;
+  return owner;
+}
+
+void AssignmentSolver::augment(const BlockCosts& costs, int32_t first) {
+  const auto relax = block_rows().relax;
+  Search search{distance_.data(), previous_.data(), column_price_.data(), touched_.data(), is_touched_.data(), 0};
+  settled_.clear();
+
+  // Distances from the first row all hold the same constant, so its price may begin at 0.
+  row_price_[first] = 0;
+  int32_t row = first, column = -1, end_row = first, end_column = -1;
+  double reached = 0, best = costs.leave[first];
+  for (;;) {
+    const Step step{reached - row_price_[row], best, static_cast<double>(row), column};
+    const Reached found = relax(costs.row(row), step, search);
+    if (found.column < 0) break;
+    reached = found.distance;
+    column = static_cast<int32_t>(found.column);
+    if (row_of_[column] < 0) {
+      best = reached;
+      end_column = column;
+      break;
     }
-    if (column < 0) break;
-    is_settled_[column] = 1;
-    settled_.push_back(column);
-    row = row_of[column];
-    const double leaving = reached + (choices.leave[row] - row_price[row]);
+    settled_.push_back({column, reached, column_price_[column]});
+    row = row_of_[column];
+    const double leaving = reached + (costs.leave[row] - row_price_[row]);
     if (leaving < best) {
       best = leaving;
-      end_column = -1;
       end_row = row;
     }
   }
 
-  row_price[first] += best;
-  for (const int32_t column : settled_) {
-    const double slack = best - distance_[column];
-    column_price[column] -= slack;
-    row_price[row_of[column]] += slack;
-    is_settled_[column] = 0;
+  row_price_[first] = best;
+  for (const auto& [settled, distance, price] : settled_) {
+    column_price_[settled] = price - (best - distance);
+    row_price_[row_of_[settled]] += best - distance;
   }
-  for (const int32_t column : touched_) distance_[column] = kInfinity;
-
+  for (int64_t k = 0; k < search.touched_count; ++k) {
+    std::fill_n(distance_.begin() + static_cast<int64_t>(kBarBlock) * touched_[k], kBarBlock, kInfinity);
+    is_touched_[touched_[k]] = 0;
+  }
   if (end_column < 0) {
-    end_column = column_of[end_row];
-    column_of[end_row] = -1;
+    end_column = column_of_[end_row];
+    column_of_[end_row] = -1;
   }
-  assignment_.take_path(end_column, previous_);
+  for (int32_t free = end_column; free >= 0;) {  // each row on the path takes the column ahead of it
+    const auto taker = static_cast<int32_t>(previous_[free]);
+    row_of_[free] = taker;
+    std::swap(free, column_of_[taker]);
+  }
 }
 
 }  // namespace mk::topology

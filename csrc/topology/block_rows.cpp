@@ -134,7 +134,7 @@ template <class L>
   return {least, B::choose(all_least, best.value, best.value, second).least(), column};
 }
 
-// As may_match in wasserstein.cpp says, for all bars of a block at once.
+// Whether a bar of a block is nearer to a given one than both are to the diagonal taken together.
 template <Ground ground, class B>
 [[gnu::always_inline]] inline bool holds_match(const B& middle, const B& length, const BarBlock& to) {
   const B gap = middle - B::load(to.middle.data()), other = B::load(to.length.data());
@@ -151,13 +151,13 @@ template <Ground ground, class B>
 }
 
 template <Ground ground, class L>
-[[gnu::always_inline]] inline int64_t fill_row(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
-                                               double* cost) {
+[[gnu::always_inline]] inline int64_t fill_row(const Chooser& bar, const BarBlock* bars, BlockRange range,
+                                               int32_t* block, double* cost) {
   using B = Lanes<L>;
   const B middle = B::all(bar.birth + bar.death), length = B::all(bar.death - bar.birth);
   int64_t count = 0;
-  for (size_t k = 0; k < bars.size(); ++k) {
-    block[count] = static_cast<int32_t>(k);
+  for (int32_t k = range.begin; k < range.end; ++k) {
+    block[count] = k;
     count += holds_match<ground>(middle, length, bars[k]);
   }
   const B birth = B::all(bar.birth), death = B::all(bar.death), to_diagonal = B::all(kToDiagonal<ground>);
@@ -216,11 +216,11 @@ template <class L>
 // Each instruction set needs functions of its own marked with its target.
 struct BaselinePasses {
   using L = BaselineDoubles;
-  static int64_t euclidean(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
-    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
+  static int64_t euclidean(const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
   }
-  static int64_t maximum(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
-    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
+  static int64_t maximum(const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, range, block, cost);
   }
   static Bid bid(const BlockRow& row, const double* price) { return bid_in<L>(row, price); }
   static Reached relax(const BlockRow& row, const Step& step, Search& search) { return relax_in<L>(row, step, search); }
@@ -228,13 +228,13 @@ struct BaselinePasses {
 #if defined(__x86_64__)
 struct Avx2Passes {
   using L = Avx2Doubles;
-  [[gnu::target("avx2")]] static int64_t euclidean(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
-                                                   double* cost) {
-    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
+  [[gnu::target("avx2")]] static int64_t euclidean(const Chooser& bar, const BarBlock* bars, BlockRange range,
+                                                   int32_t* block, double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
   }
-  [[gnu::target("avx2")]] static int64_t maximum(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block,
-                                                 double* cost) {
-    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
+  [[gnu::target("avx2")]] static int64_t maximum(const Chooser& bar, const BarBlock* bars, BlockRange range,
+                                                 int32_t* block, double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, range, block, cost);
   }
   [[gnu::target("avx2")]] static Bid bid(const BlockRow& row, const double* price) { return bid_in<L>(row, price); }
   [[gnu::target("avx2")]] static Reached relax(const BlockRow& row, const Step& step, Search& search) {
@@ -244,12 +244,12 @@ struct Avx2Passes {
 struct Avx512Passes {
   using L = Avx512Doubles;
   [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static int64_t euclidean(
-      const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
-    return fill_row<Ground::euclidean, L>(bar, bars, block, cost);
+      const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
+    return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
   }
   [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static int64_t maximum(
-      const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost) {
-    return fill_row<Ground::maximum, L>(bar, bars, block, cost);
+      const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
+    return fill_row<Ground::maximum, L>(bar, bars, range, block, cost);
   }
   [[gnu::target("avx512f,avx512dq,avx512vl")]] static Bid bid(const BlockRow& row, const double* price) {
     return bid_in<L>(row, price);

@@ -1,11 +1,10 @@
-// Passes over one row of a matrix of costs in blocks of columns: the inner loops of block_assignment.cpp.
+// Passes over one row of a matrix of costs in blocks of columns: the inner loops of block_costs.cpp and assignment.cpp.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 #include "topology/bars.h"
-#include "topology/row_reduction.h"
 
 namespace mk::topology {
 
@@ -13,6 +12,11 @@ namespace mk::topology {
 struct BlockRow {
   std::span<const int32_t> block;
   const double* cost;
+};
+
+struct Bid {
+  double best, second;  // least and second least of cost - price; infinite if there is none
+  int64_t column;       // where the least is, -1 for none
 };
 
 struct Reached {
@@ -38,11 +42,15 @@ struct Chooser {
   double birth, death;
 };
 
+struct BlockRange {
+  int32_t begin, end;
+};
+
 struct BlockRows {
-  // Finds the blocks that hold a bar with which a given one may be matched, writes their numbers and costs, and returns
-  // how many there are. A cost is the distance less what it costs to leave the other bar out.
-  int64_t (*euclidean)(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost);
-  int64_t (*maximum)(const Chooser& bar, std::span<const BarBlock> bars, int32_t* block, double* cost);
+  // Finds the blocks of a range that hold a bar with which a given one may be matched, writes their numbers and costs,
+  // and returns how many there are. A cost is the distance less what it costs to leave the other bar out.
+  int64_t (*euclidean)(const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost);
+  int64_t (*maximum)(const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost);
   Bid (*bid)(const BlockRow& row, const double* price);
   // Closes column `settled`, if any, to the search: its distance becomes infinite, its price minus infinity. Then
   // lowers distances to base + cost - price where that is less, and less than `bound`, sets previous to `owner` there,

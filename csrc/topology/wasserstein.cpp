@@ -4,117 +4,15 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <stdexcept>
-#include <string>
-
-#include "topology/block_rows.h"
 
 namespace mk::topology {
 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Tables up to the first size, half a megabyte, are quicker than lists however few pairs can match. Up to the second
-// they are where at least one pair in so many can.
-constexpr int64_t kDenseCells = 1 << 16, kMostDenseCells = 1 << 24, kDenseShare = 8;
 // Sums of powers above this part of what leaving the longest bar costs, for each bar, are exact to ten digits.
 constexpr double kExactPart = 1e-6;
 constexpr double kSteepOrder = 16;  // powers of lower orders hold twenty magnitudes of lengths
-
-struct First {
-  double operator()(double x) const { return x; }
-};
-struct Second {
-  LengthUnit unit;
-  double operator()(double x) const { return std::min((x / unit.length) * (x / unit.length), unit.most); }
-};
-struct AnyOrder {
-  LengthUnit unit;
-  double order;
-  double operator()(double x) const { return std::min(std::pow(x / unit.length, order), unit.most); }
-};
-
-// Half the width of the window around birth + death of a bar that holds all bars it can be matched with: those nearer
-// to it than both are to the diagonal taken together.
-template <Ground ground>
-double reach(double length, double longest) {
-  if constexpr (ground == Ground::euclidean) return 2 * std::sqrt(length) * std::sqrt(longest);
-  return 2 * std::min(length, longest);
-}
-
-template <Ground ground>
-bool may_match(double middle_gap, double length, double other_length) {
-  if constexpr (ground == Ground::euclidean) return middle_gap * middle_gap < 4 * length * other_length;
-  return std::abs(middle_gap) < 2 * std::min(length, other_length);
-}
-
-void check_memory(const Choices& choices, int64_t limit) {
-  const auto bytes = static_cast<int64_t>(choices.cost.capacity() * (sizeof(double) + sizeof(int32_t)));
-  if (bytes > limit) {
-    throw std::invalid_argument("the diagrams are too large: more than " + std::to_string(choices.cost.size()) +
-                                " pairs of bars can match, and these need more memory than is free");
-  }
-}
-
-// Bars of `a` choose among bars of `b`. Leaving two bars apart costs leave(a) + leave(b); the part of b is taken from
-// the cost of choosing it, so that bars of b which nobody chooses cost nothing.
-template <Ground ground, class Power>
-void fill_choices(const Bars& a, const Bars& b, const Power& power, double farthest, int64_t memory, Choices& choices) {
-  choices.clear(b.finite());
-  for (int32_t i = 0; i < a.finite(); ++i) {
-    const double leave = power(to_diagonal(ground) * a.length[i]);
-    for (const Band& band : b.bands) {
-      const double width = std::min(reach<ground>(a.length[i], band.longest), 2 * farthest);
-      const auto end = b.middle.begin() + band.end;
-      auto at = std::lower_bound(b.middle.begin() + band.begin, end, a.middle[i] - width);
-      for (; at != end && *at <= a.middle[i] + width; ++at) {
-        const int64_t j = at - b.middle.begin();
-        if (!may_match<ground>(*at - a.middle[i], a.length[i], b.length[j])) continue;
-        const double cost = power(bar_distance<ground>(b.birth[j] - a.birth[i], b.death[j] - a.death[i])) -
-                            power(to_diagonal(ground) * b.length[j]);
-        if (cost >= leave) continue;
-        choices.column.push_back(static_cast<int32_t>(j));
-        choices.cost.push_back(cost);
-      }
-    }
-    choices.start.push_back(static_cast<int64_t>(choices.column.size()));
-    choices.leave.push_back(leave);
-    check_memory(choices, memory);
-  }
-}
-
-// The same for order 1 in blocks: those in which some bar may be matched with a bar of a.
-void fill_blocks(const Bars& a, const Bars& b, Ground ground, BlockCosts& costs) {
-  const auto fill = ground == Ground::euclidean ? block_rows().euclidean : block_rows().maximum;
-  costs.clear(b.finite());
-  costs.reserve(a.finite() * static_cast<int64_t>(b.blocks.size()));
-  for (int32_t i = 0; i < a.finite(); ++i) {
-    const int64_t first = costs.start.back();
-    const int64_t count =
-        fill({a.birth[i], a.death[i]}, b.blocks, costs.block.data() + first, costs.cost.data() + first * kBarBlock);
-    costs.start.push_back(first + count);
-    costs.leave.push_back(to_diagonal(ground) * a.length[i]);
-  }
-}
-
-// Choices in blocks.
-void block_choices(const Choices& choices, BlockCosts& costs) {
-  costs.clear(choices.columns);
-  costs.block.clear();
-  costs.cost.clear();
-  costs.leave = choices.leave;
-  for (int32_t row = 0; row < choices.rows(); ++row) {
-    for (int64_t e = choices.start[row]; e < choices.start[row + 1]; ++e) {
-      const int32_t block = choices.column[e] / kBarBlock;
-      if (static_cast<int64_t>(costs.block.size()) == costs.start.back() || costs.block.back() != block) {
-        costs.block.push_back(block);
-        costs.cost.insert(costs.cost.end(), kBarBlock, kInfinity);
-      }
-      *(costs.cost.end() - kBarBlock + choices.column[e] % kBarBlock) = choices.cost[e];
-    }
-    costs.start.push_back(static_cast<int64_t>(costs.block.size()));
-  }
-}
 
 // (sum of costs^order)^(1/order), without leaving the range of double on the way.
 double norm(std::span<const double> costs, double order) {
@@ -235,30 +133,8 @@ void PairSolver::match_finite(const Bars& a, const Bars& b, const WassersteinOpt
 
 std::span<const int32_t> PairSolver::assign(const Bars& a, const Bars& b, const WassersteinOptions& options,
                                             const LengthUnit& unit) {
-  if (options.order == 1 && static_cast<int64_t>(a.finite()) * b.finite() <= kDenseCells) {
-    fill_blocks(a, b, options.ground, block_costs_);
-    return block_solver_.solve(block_costs_, a.longest_first);
-  }
-  const auto fill = [&](const auto& power) {
-    // Of two bars that go together neither is cheaper on the diagonal.
-    const double farthest = unit.length * std::pow(2 * unit.most, 1 / options.order);
-    if (options.ground == Ground::euclidean)
-      fill_choices<Ground::euclidean>(a, b, power, farthest, options.memory, choices_);
-    else
-      fill_choices<Ground::maximum>(a, b, power, farthest, options.memory, choices_);
-  };
-  if (options.order == 1)
-    fill(First{});
-  else if (options.order == 2)
-    fill(Second{unit});
-  else
-    fill(AnyOrder{unit, options.order});
-  const int64_t cells = static_cast<int64_t>(a.finite()) * b.finite();
-  const int64_t most = std::min(kMostDenseCells, options.memory / static_cast<int64_t>(sizeof(double)));
-  if (kDenseShare * static_cast<int64_t>(choices_.cost.size()) < cells || cells > most)
-    return solver_.solve(choices_, a.longest_first);
-  block_choices(choices_, block_costs_);
-  return block_solver_.solve(block_costs_, a.longest_first);
+  fill_costs(a, b, {options.ground, options.order, unit, options.memory}, choices_);
+  return solver_.solve(choices_, a.longest_first);
 }
 
 // What each finite bar of both diagrams costs in the matching.

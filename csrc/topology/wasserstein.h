@@ -9,7 +9,7 @@
 #include "topology/assignment.h"
 #include "topology/bar_cost.h"
 #include "topology/bars.h"
-#include "topology/block_assignment.h"
+#include "topology/block_costs.h"
 #include "topology/bottleneck.h"
 
 namespace mk::topology {
@@ -41,10 +41,8 @@ class PairSolver {
   std::vector<int32_t> partner_, owner_;  // finite bars of b for those of a, and the other way round; -1 for none
   std::vector<int32_t> kept_;
   std::vector<double> costs_;
-  Choices choices_;
+  BlockCosts choices_;
   AssignmentSolver solver_;
-  BlockCosts block_costs_;
-  BlockAssignmentSolver block_solver_;
   Aligner aligner_;
   BottleneckSolver bottleneck_;
 };

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -88,8 +91,8 @@ def test_larger_diagrams(order: float, ground: float, kind: dict[str, Any]) -> N
 def test_lengths_over_many_magnitudes(ground: float) -> None:
     """Many bars of very different lengths, which are compared band by band."""
     random = np.random.default_rng(0)
-    births = random.uniform(0, 1, (2, 300))
-    a, b = (np.stack([x, x + 10 ** random.uniform(-5, 0, 300)], 1) for x in births)
+    births = random.uniform(0, 1, (2, 600))
+    a, b = (np.stack([x, x + 10 ** random.uniform(-5, 0, 600)], 1) for x in births)
     for order in (1, 2, math.inf):
         found = mk.topology.wasserstein(a, b, order=order, ground=ground)
         assert found == pytest.approx(reference.wasserstein(a, b, order, ground), rel=1e-9)
@@ -210,6 +213,34 @@ def test_thousands_of_bars() -> None:
     assert (costs <= reference.to_diagonal(x, 2) + reference.to_diagonal(y, 2) + 1e-12).all()
     exchanged = np.linalg.norm(x[:, None] - y[None], axis=2)
     assert (exchanged + exchanged.T >= costs[:, None] + costs[None] - 1e-12).all()
+
+
+EVERY_CHOICE = """
+from tests.topology.random_bars import random_diagram
+import medkernels as mk
+for seed, (m, n) in enumerate([(7, 5), (70, 66), (250, 240)]):
+    for grid in (0, 9):
+        a, b = random_diagram(m, seed, grid=grid), random_diagram(n, seed + 50, grid=grid)
+        for order in (1, 2):
+            for ground in (2, float("inf")):
+                distance, matching = mk.topology.wasserstein(
+                    a, b, order=order, ground=ground, return_matching=True
+                )
+                print(distance.hex(), hash(matching.tobytes()))
+"""
+
+
+def test_every_instruction_set_finds_the_same() -> None:
+    """Distances to the last bit and matchings, also where several matchings are equally good."""
+    found = []
+    for level in ("baseline", "avx2", "avx512"):
+        environment = dict(os.environ, MEDKERNELS_SIMD=level, PYTHONHASHSEED="0")
+        command = [sys.executable, "-c", EVERY_CHOICE]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+    assert found[0].count("\n") == 24
+    assert found[0] == found[1] == found[2]
 
 
 BAD = [

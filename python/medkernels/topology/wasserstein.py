@@ -70,8 +70,8 @@ def wasserstein(
     -----
     Diagrams whose bars are all born together, as in H0, take O(m + n) after sorting for `order` 1, and O(m n)
     time and O(m + n) memory for higher orders. For others only pairs that are nearer to each other than both
-    to the diagonal can match; these are found by sorted windows and given to a sparse assignment solver that
-    searches around one bar at a time. Time and memory grow with the number of such pairs.
+    to the diagonal can match; these are found in blocks of eight sorted bars and given to an assignment
+    solver that searches around one bar at a time. Time and memory grow with the number of such pairs.
 
     The gradient holds the matching fixed, which is exact wherever the matching is unique: (c / W) ** (order -
     1) times the gradient of each cost c, nothing for pairs at distance zero or an infinite distance. With the
