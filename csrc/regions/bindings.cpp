@@ -110,14 +110,16 @@ Array<uint8_t> mask_to_mask(const Array<uint8_t>& mask, int connectivity, const 
   return results.array;
 }
 
+// parts of each item, or 0: one a thread, or one where there is an item for each thread
 template <class T>
-py::tuple max_tree(const Array<T>& image, int connectivity) {
+py::tuple max_tree(const Array<T>& image, int connectivity, int64_t parts) {
   const Batch<T> batch(image, connectivity);
   Results<int32_t> parent(batch), order(batch), area(batch);
   {
     const py::gil_scoped_release release;
+    if (parts == 0 && batch.count >= mk::num_threads()) parts = 1;
     mk::parallel_for(batch.count, [&](int64_t i) {
-      mk::regions::max_tree<T>(batch[i], batch.grid, {parent[i], order[i], area[i]});
+      mk::regions::max_tree<T>(batch[i], batch.grid, {parent[i], order[i], area[i]}, parts);
     });
   }
   return py::make_tuple(parent.array, order.array, area.array);
@@ -205,7 +207,7 @@ Array<uint8_t> rgb_to_mask(const Array<uint8_t>& rgb, const Function& function) 
 
 template <class T>
 void bind_type(py::module_& m) {
-  m.def("max_tree", &max_tree<T>, py::arg("image").noconvert(), py::arg("connectivity"));
+  m.def("max_tree", &max_tree<T>, py::arg("image").noconvert(), py::arg("connectivity"), py::arg("parts") = 0);
 }
 
 }  // namespace

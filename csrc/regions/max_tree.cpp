@@ -5,11 +5,14 @@
 #include <atomic>
 #include <bit>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "common/parallel.h"
+#include "regions/flood_tree.h"
+#include "regions/levels.h"
 
 namespace mk::regions {
 
@@ -231,22 +234,81 @@ void finish(std::span<const T> image, const Grid& grid, const MaxTree& tree) {
   });
 }
 
+// The values of a type of 16 bits that occur, as levels from 1 in the order of their keys.
+template <class T>
+class Ranks {
+ public:
+  explicit Ranks(std::span<const T> image) : levels_(size_t{1} << 16, uint16_t{0}) {
+    for (const T value : image) levels_[key(value)] = 1;
+    for (uint16_t& level : levels_)
+      if (level != 0) level = static_cast<uint16_t>(++count_);  // wraps where all 65536 occur
+  }
+  int64_t count() const { return count_; }
+  uint16_t operator[](T value) const { return levels_[key(value)]; }
+
+ private:
+  std::vector<uint16_t> levels_;
+  int64_t count_ = 0;
+};
+
+template <class Fill>
+void flood_grid(const Grid& grid, int64_t parts, const Fill& fill, const MaxTree& tree) {
+  switch (grid.connectivity) {
+    case 4: return flood_tree<4>(grid, parts, fill, tree);
+    case 8: return flood_tree<8>(grid, parts, fill, tree);
+    case 6: return flood_tree<6>(grid, parts, fill, tree);
+    case 18: return flood_tree<18>(grid, parts, fill, tree);
+    default: return flood_tree<26>(grid, parts, fill, tree);
+  }
+}
+
+// Floods images of few levels; false for others.
+template <class T>
+bool flood_image(std::span<const T> image, const Grid& grid, int64_t parts, const MaxTree& tree) {
+  constexpr int64_t most_levels = 1 << 12;  // more make long branches, which it takes long to join
+  if (Box(grid, 0, Box::length(grid)).places() > std::numeric_limits<int32_t>::max()) return false;
+  const auto inside = [&](const Box& box) { return image.subspan(box.first_row() * box.width, box.size()); };
+  if constexpr (sizeof(T) == 1) {
+    const auto fill = [&](const Box& box, FloodScratch& scratch) {
+      fill_bytes(image, box, false, scratch);
+      return count_bytes(inside(box), false);
+    };
+    flood_grid(grid, parts, fill, tree);
+    return true;
+  } else if constexpr (sizeof(T) == 2) {
+    const Ranks<T> ranks(image);
+    if (ranks.count() > most_levels) return false;
+    const auto fill = [&](const Box& box, FloodScratch& scratch) {
+      std::vector<int32_t> counts(ranks.count() + 1, 0);
+      fill_levels(image, box, scratch, [&](const T* from, uint16_t* to, int64_t count) {
+        for (int64_t x = 0; x < count; ++x) ++counts[to[x] = ranks[from[x]]];
+      });
+      return counts;
+    };
+    flood_grid(grid, parts, fill, tree);
+    return true;
+  } else {
+    return false;
+  }
+}
+
 }  // namespace
 
 template <class T>
-void max_tree(std::span<const T> image, const Grid& grid, const MaxTree& tree) {
+void max_tree(std::span<const T> image, const Grid& grid, const MaxTree& tree, int64_t parts) {
   if (image.empty()) return;
-  const Neighbours neighbours(grid);
   sort_elements(image, tree.order);
+  if (flood_image(image, grid, parts > 0 ? parts : Strips(grid, 1).count, tree)) return;
+  const Neighbours neighbours(grid);
   compare_neighbours(image, grid, neighbours, tree.parent);
   join_elements(image, neighbours, tree);
   finish(image, grid, tree);
 }
 
-template void max_tree<uint8_t>(std::span<const uint8_t>, const Grid&, const MaxTree&);
-template void max_tree<uint16_t>(std::span<const uint16_t>, const Grid&, const MaxTree&);
-template void max_tree<int16_t>(std::span<const int16_t>, const Grid&, const MaxTree&);
-template void max_tree<float>(std::span<const float>, const Grid&, const MaxTree&);
-template void max_tree<double>(std::span<const double>, const Grid&, const MaxTree&);
+template void max_tree<uint8_t>(std::span<const uint8_t>, const Grid&, const MaxTree&, int64_t);
+template void max_tree<uint16_t>(std::span<const uint16_t>, const Grid&, const MaxTree&, int64_t);
+template void max_tree<int16_t>(std::span<const int16_t>, const Grid&, const MaxTree&, int64_t);
+template void max_tree<float>(std::span<const float>, const Grid&, const MaxTree&, int64_t);
+template void max_tree<double>(std::span<const double>, const Grid&, const MaxTree&, int64_t);
 
 }  // namespace mk::regions

@@ -1,9 +1,9 @@
 // The max-tree of a picture or volume: the connected components of all its upper level sets, ordered by inclusion.
-// Elements are sorted by value, in linear time, and joined in falling order with the neighbours that are as high or
-// higher by union-find, by size and with path halving; of neighbours that touch each other one is enough. O(N) memory,
-// O(N alpha(N)) time. Sorting, comparing neighbours and the last pass run in parallel.
-// C. Berger et al., "Effective component tree computation with application to pattern recognition in astronomical
-// imaging" (2007).
+// Elements are sorted by value, in linear time. Images of few levels are flooded, in parts that are joined
+// (flood_tree.h). In others elements are joined in falling order with the neighbours that are as high or higher by
+// union-find, by size and with path halving, where of neighbours that touch each other one is enough; sorting,
+// comparing neighbours and the last pass run in parallel. O(N) memory, O(N alpha(N)) time. C. Berger et al., "Effective
+// component tree computation with application to pattern recognition in astronomical imaging" (2007).
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct MaxTree {
   std::span<int32_t> parent, order, area;
 };
 
+// parts: in how many the image is flooded, if it is, or 0 for one a thread. The result does not depend on it.
 template <class T>
-void max_tree(std::span<const T> image, const Grid& grid, const MaxTree& tree);
+void max_tree(std::span<const T> image, const Grid& grid, const MaxTree& tree, int64_t parts);
 
 }  // namespace mk::regions

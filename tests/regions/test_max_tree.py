@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from skimage import morphology
 
 import medkernels as mk
+from medkernels import _core
 from tests.reference.label import CHANGES
 from tests.reference.max_tree import max_tree as reference
 from tests.regions.scenes import PICTURES, VOLUMES, images, smooth_image, with_threads
@@ -135,6 +137,63 @@ def test_does_not_depend_on_threads() -> None:
     for image, connectivity in cases:
         first, *others = with_threads(lambda i=image, c=connectivity: mk.regions.max_tree(i, connectivity=c))
         assert all(same_tree(first, other) for other in others)
+
+
+def in_parts(image: np.ndarray, connectivity: int, parts: int) -> mk.regions.MaxTree:
+    """The tree of an image that is cut into so many parts, which are joined."""
+    full = image.reshape(1, *(1,) * (3 - image.ndim), *image.shape)
+    parent, order, area = _core.regions.max_tree(full, connectivity, parts)
+    return mk.regions.MaxTree(parent.reshape(image.shape), order.ravel(), area.reshape(image.shape))
+
+
+@given(case=images(), parts=st.integers(1, 9), ramp=st.booleans())
+def test_parts_are_joined(case: tuple[np.ndarray, int], parts: int, ramp: bool) -> None:
+    """Flat zones and branches across seams; more parts than rows."""
+    image, connectivity = case
+    if ramp:
+        image = np.cumsum(image, axis=0).astype(image.dtype)
+    parent, order, area = reference(image, connectivity)
+    tree = in_parts(image, connectivity, parts)
+    np.testing.assert_array_equal(tree.parent, parent.reshape(image.shape))
+    np.testing.assert_array_equal(tree.order, order)
+    np.testing.assert_array_equal(tree.area, area.reshape(image.shape))
+
+
+@pytest.mark.parametrize("connectivity", PICTURES + VOLUMES)
+def test_parts_of_structured_images(connectivity: int) -> None:
+    """One part against many, where seams cross checkerboards, stripes, ramps, plateaus and combs."""
+    shape = (24, 37) if connectivity in PICTURES else (12, 9, 14)
+    indices = np.indices(shape)
+    along, across = indices[0], indices[-1]
+    scenes = [
+        indices.sum(axis=0) % 2,
+        along % 2,
+        across % 2,
+        along * 5,
+        200 - along * 5,
+        along * 3 + across,
+        np.abs(along - shape[0] // 2) * 9 + across % 3,
+        np.where(across % 2 == 0, 100 + along, 3),
+        (along * 7 + across * 11) % 13,
+        np.zeros(shape),
+    ]
+    for scene in scenes:
+        image = scene.astype(np.uint8)
+        # Floats are joined one by one, not in parts.
+        wanted = mk.regions.max_tree(image.astype(np.float32), connectivity=connectivity)
+        for dtype in ("uint8", "uint16", "int16"):
+            for parts in (1, 2, 3, 7, 40):
+                assert same_tree(in_parts(image.astype(dtype), connectivity, parts), wanted)
+
+
+def test_many_levels_are_not_flooded() -> None:
+    """Either way of building the tree gives the same one, just below and just above the limit."""
+    values = np.random.default_rng(11).permutation(5041).reshape(71, 71).astype(np.uint16)
+    for image in (values, values % 4096, (values % 4096).astype(np.int16) - 2000):
+        for connectivity in PICTURES:
+            wanted = mk.regions.max_tree(image.astype(np.float64), connectivity=connectivity)
+            for parts in (1, 4):
+                assert same_tree(in_parts(image, connectivity, parts), wanted)
 
 
 def test_degenerate_images() -> None:

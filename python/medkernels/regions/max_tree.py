@@ -12,8 +12,8 @@ from medkernels.regions._cuda import device_images
 from medkernels.regions._images import DIMENSIONS, Images, check_connectivity, check_room, read_images
 
 DTYPES = ("uint8", "uint16", "int16", "float32", "float64")
-#: Bytes of an element in the result and on the way to it.
-BYTES = 24
+#: Bytes of an element in the result and on the way to it, with up to 0.5 components.
+BYTES = 64
 
 
 class MaxTree(NamedTuple):
@@ -67,18 +67,21 @@ def max_tree(image: Any, *, connectivity: int = 8) -> Any:
 
     Notes
     -----
-    O(N) memory and, but for the inverse Ackermann function, O(N) time for N elements and any dtype. Results
-    do not depend on the number of threads, which share the items of a batch, the sorting and the comparison
-    of neighbours; the elements of one item are joined by one thread. The tree of ``-image`` (of ``255 -
-    image`` for uint8) is the min-tree.
+    O(N) memory and, but for the inverse Ackermann function, O(N) time for N elements and any dtype. Images of
+    at most 4096 different integers are flooded in parts, one a thread, which are then joined along their
+    seams. In others elements are sorted and joined one by one by union-find; threads share the sorting and
+    the comparison of neighbours. Results do not depend on the number of threads. The tree of ``-image`` (of
+    ``255 - image`` for uint8) is the min-tree.
 
     On CUDA devices regions around the peaks of an image, of any dtype, join across their highest passes in at
     most log2(peaks) rounds; the tree is that of the CPU, and the work takes 24 bytes an element.
 
     P. Salembier, A. Oliveras and L. Garrido, "Antiextensive connected operators for image and sequence
-    processing" (1998); the algorithm: C. Berger et al., "Effective component tree computation with
-    application to pattern recognition in astronomical imaging" (2007); on CUDA devices: H. Carr et al.,
-    "Parallel peak pruning for scalable SMP contour tree computation" (2016).
+    processing" (1998), where the flooding is from; joining parts: M. H. F. Wilkinson et al., "Concurrent
+    computation of attribute filters on shared memory parallel machines" (2008); union-find: C. Berger et al.,
+    "Effective component tree computation with application to pattern recognition in astronomical imaging"
+    (2007); on CUDA devices: H. Carr et al., "Parallel peak pruning for scalable SMP contour tree computation"
+    (2016).
 
     Examples
     --------
