@@ -18,6 +18,7 @@ from medkernels.zoo.specular.pairs import synthetic_pair
 from medkernels.zoo.specular.pictures import FALSE, FOUND, MISSED, close_ups, enlarge, overlay, side_by_side
 from medkernels.zoo.specular.standin import stand_in
 from medkernels.zoo.specular.system import Specular
+from medkernels.zoo.specular.video_files import read_frames, write_video
 
 GRID = {"delta": [25, 15], "patch_share": [Detector.patch_share, 0.0]}
 
@@ -158,6 +159,52 @@ def test_frames_of_a_sequence_are_matched(tmp_path):
         assert read_image(tmp_path / "out" / "matches" / f"{number:04d}.png").size
     assert "Frames 2 apart" in (tmp_path / "out" / "report.html").read_text()
     assert Specular(apart=1).predict(frames[:1])["matches"] == []
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Twelve frames, without loss, of one that moves by two pixels a frame; and the frames."""
+    path = tmp_path_factory.mktemp("video") / "in.mkv"
+    wide = stand_in(1, 8, (80, 140))[0].rgb
+    frames = [np.ascontiguousarray(wide[:, 2 * i : 2 * i + 110]) for i in range(12)]
+    write_video(path, frames, 10.0)
+    return path, frames
+
+
+def test_a_video_becomes_a_video(video, tmp_path):
+    path, frames = video
+    system = Specular(apart=6)
+    found = system.predict(path, tmp_path)
+    assert found["names"] == [f"frame {i:06d}" for i in range(12)]
+    assert [(row["first"], row["second"]) for row in found["matches"]] == [("frame 000000", "frame 000006")]
+    cleaned = list(read_frames(tmp_path / "cleaned" / "in.mkv"))
+    assert len(cleaned) == 12
+    for number, (rgb, after) in enumerate(zip(frames, cleaned, strict=True)):
+        mask = read_mask(tmp_path / "masks" / f"frame {number:06d}.png")
+        assert np.array_equal(mask, system.detector(rgb))
+        assert np.array_equal(after, inpaint(rgb, mask))
+    shares = [system.detector(rgb).mean() for rgb in frames]
+    assert found["share"] == pytest.approx(shares)
+    assert found["metrics"]["share"] == pytest.approx(np.mean(shares))
+    page = (tmp_path / "report.html").read_text()
+    assert "How much of each frame is marked" in page
+    assert set(found["files"]) == {
+        file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()
+    }
+    rates = found["metrics"]["frames_per_second"]
+    assert rates["detection"] > rates["detection_and_inpainting"] > 0
+    assert rates["with_files"] > 0
+
+
+def test_videos_that_cannot_be_used(video, tmp_path):
+    with pytest.raises(ValueError, match="out_dir: a video needs a folder"):
+        Specular().predict(video[0])
+    (tmp_path / "torn.mp4").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is no video that OpenCV can read"):
+        Specular().predict(tmp_path / "torn.mp4", tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        Specular().predict(tmp_path / "absent.mp4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_stay_apart(tmp_path):

@@ -1,10 +1,12 @@
-"""Frames cleaned one after another: masks, cleaned pictures, a table and a report."""
+"""Frames cleaned one after another, from pictures or a video: masks, cleaned frames, a table and a report."""
 
 from __future__ import annotations
 
 import json
+import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +22,9 @@ from medkernels.zoo.specular.model import Detector
 from medkernels.zoo.specular.report import Example, write_predictions
 from medkernels.zoo.specular.sequence import SequenceMatcher
 from medkernels.zoo.specular.tables import Row, write_rows
+from medkernels.zoo.specular.threads import in_order
+from medkernels.zoo.specular.video import clean_video
+from medkernels.zoo.specular.video_files import CODECS, read_frames
 
 SHOWN = 6  # frames in a report
 
@@ -47,17 +52,127 @@ class Cleaning:
         return inpaint(rgb, mask, method=self.method, grow=self.grow)
 
 
-@dataclass
 class Work:
-    """What was done so far."""
+    """Cleans frames and remembers what was found and how long it took.
 
-    rows: list[Row] = field(default_factory=list)
-    counts: list[Counts] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
-    masks: list[Bools] = field(default_factory=list)
-    cleaned: list[Pixels] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"detection": 0.0, "inpainting": 0.0})
+    `detect` and `fill` may be called from several threads at once, `record` from one, frame by frame.
+
+    Parameters
+    ----------
+    cleaning : Cleaning
+    sequence : SequenceMatcher
+        Is handed each cleaned frame.
+    shown : set of int
+        Numbers of the frames that a report shows.
+    """
+
+    def __init__(self, cleaning: Cleaning, sequence: SequenceMatcher, shown: set[int]) -> None:
+        self.cleaning, self.sequence, self.shown = cleaning, sequence, shown
+        self.rows: list[Row] = []
+        self.counts: list[Counts] = []
+        self.examples: list[Example] = []
+        self.files: list[str] = []
+        self.seconds = {"detection": 0.0, "inpainting": 0.0}
+        self._lock = threading.Lock()
+
+    def detect(self, rgb: Pixels) -> Bools:
+        """The mask of a frame's highlights."""
+        started = time.perf_counter()
+        mask = self.cleaning.detector(rgb)
+        self._add("detection", time.perf_counter() - started)
+        return mask
+
+    def fill(self, rgb: Pixels, mask: Bools) -> Pixels:
+        """The frame with these pixels filled in."""
+        started = time.perf_counter()
+        cleaned = self.cleaning.fill(rgb, mask)
+        self._add("inpainting", time.perf_counter() - started)
+        return cleaned
+
+    def record(self, sample: Sample, mask: Bools, cleaned: Pixels) -> None:
+        """Take down the next frame."""
+        number = len(self.rows)
+        row: dict[str, Any] = {
+            "frame": sample.name,
+            "height": mask.shape[0],
+            "width": mask.shape[1],
+            "highlights": label(mask, connectivity=8)[1],
+            "share": float(mask.mean()),
+        }
+        if sample.truth is not None:
+            self.counts.append(count(mask, sample.truth))
+            row |= {name: float(value) for name, value in scores(self.counts[-1]).items()}
+        self.rows.append(row)
+        if number in self.shown:
+            self.examples.append(Example(sample, mask, cleaned))
+        self.sequence.add(number, sample.name, cleaned)
+
+    def finish(
+        self, seconds: float, skipped: Mapping[str, str], out_dir: Path | None, fps: float | None = None
+    ) -> dict[str, Any]:
+        """Write tables and report, if there is a folder, and return what `Specular.predict` does.
+
+        Parameters
+        ----------
+        seconds : float
+            Of everything, with reading and writing.
+        skipped : mapping
+        out_dir : path or None
+        fps : float, optional
+            Of a video.
+        """
+        metrics = self._metrics(seconds, skipped)
+        if out_dir is not None:
+            self._write_all(out_dir, metrics, skipped, fps)
+        return {
+            "names": [row["frame"] for row in self.rows],
+            "highlights": [row["highlights"] for row in self.rows],
+            "share": [row["share"] for row in self.rows],
+            "metrics": metrics,
+            "matches": self.sequence.rows,
+            "skipped": [list(entry) for entry in skipped.items()],
+            "files": self.files + self.sequence.files,
+        }
+
+    def _add(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self.seconds[name] += seconds
+
+    def _metrics(self, seconds: float, skipped: Mapping[str, str]) -> dict[str, Any]:
+        number = len(self.rows)
+        # Matching is told apart: it takes far longer, and only some frames are matched.
+        taken = {
+            "detection": self.seconds["detection"],
+            "detection_and_inpainting": sum(self.seconds.values()),
+            "with_files": seconds - self.sequence.seconds,
+        }
+        found: dict[str, Any] = {
+            "frames": number,
+            "skipped": len(skipped),
+            "highlights": sum(row["highlights"] for row in self.rows),
+            "share": float(np.mean([row["share"] for row in self.rows])),
+            "frames_per_second": {name: number / max(value, 1e-9) for name, value in taken.items()},
+        }
+        if self.counts:
+            found |= {"annotated": len(self.counts), **summarise(np.stack(self.counts))}
+        return found | self.sequence.summary()
+
+    def _write_all(
+        self, out_dir: Path, metrics: dict[str, Any], skipped: Mapping[str, str], fps: float | None
+    ) -> None:
+        blank = dict.fromkeys((name for row in self.rows for name in row), "")
+        write_rows(out_dir / "metrics.csv", [blank | dict(row) for row in self.rows])
+        self.files += ["metrics.csv", "metrics.json", "report.html"]
+        if self.sequence.rows:
+            write_rows(out_dir / "matches.csv", self.sequence.rows)
+            self.files.append("matches.csv")
+        cleaning = self.cleaning
+        settings = {**asdict(cleaning.detector), "inpainting": cleaning.method, "grow": cleaning.grow}
+        text = json.dumps({**metrics, "settings": settings}, indent=2)
+        write_text(out_dir / "metrics.json", text + "\n")
+        shares = None if fps is None else (fps, [row["share"] for row in self.rows])
+        path = out_dir / "report.html"
+        write_predictions(self.examples, metrics, settings, self.sequence, skipped, path, shares)
 
 
 def clean_frames(
@@ -68,7 +183,7 @@ def clean_frames(
     *,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Mark and replace the highlights of each frame; what `Specular.predict` returns and writes.
+    """Mark and replace the highlights of pictures; what `Specular.predict` returns and writes.
 
     With `out_dir` masks and cleaned frames go there, without it they are in what is returned.
 
@@ -79,101 +194,70 @@ def clean_frames(
     OSError
         If a file cannot be written.
     """
-    work, started = Work(), time.perf_counter()
-    shown = set(np.linspace(0, len(frames) - 1, SHOWN).round().astype(int).tolist())
-    names = _Names()
-    for number, sample in enumerate(frames.read("cleaning frames", progress=progress)):
-        mask, cleaned = _clean(sample, cleaning, work)
+    work = Work(cleaning, sequence, _spread(len(frames)) if out_dir is not None else set())
+    masks, pictures, names = [], [], _Names()
+
+    def step(item: tuple[Sample, str]) -> tuple[Sample, str, Bools, Pixels]:
+        sample, name = item
+        mask = work.detect(sample.rgb)
+        cleaned = work.fill(sample.rgb, mask)
+        if out_dir is not None:
+            write_png(out_dir / "masks" / name, mask)
+            write_png(out_dir / "cleaned" / name, cleaned)
+        return sample, name, mask, cleaned
+
+    started = time.perf_counter()
+    samples = frames.read("cleaning frames", progress=progress)
+    for sample, name, mask, cleaned in in_order(step, ((one, names.take(one.name)) for one in samples)):
         if out_dir is None:
-            work.masks.append(mask)
-            work.cleaned.append(cleaned)
+            masks.append(mask)
+            pictures.append(cleaned)
         else:
-            name = names.take(sample.name)
-            for folder, pixels in (("masks", mask), ("cleaned", cleaned)):
-                write_png(out_dir / folder / name, pixels)
-                work.files.append(f"{folder}/{name}")
-            if number in shown:
-                work.examples.append(Example(sample, mask, cleaned))
-        sequence.add(number, sample.name, cleaned)
+            work.files += [f"masks/{name}", f"cleaned/{name}"]
+        work.record(sample, mask, cleaned)
     if not work.rows:
         raise frames.nothing("frames")
-    # Matching is told apart: it takes far longer, and only some frames are matched.
-    metrics = _metrics(work, frames, time.perf_counter() - started - sequence.seconds) | sequence.summary()
-    if out_dir is not None:
-        _write(out_dir, work, metrics, cleaning, frames, sequence)
-    result = {
-        "names": [row["frame"] for row in work.rows],
-        "highlights": [row["highlights"] for row in work.rows],
-        "share": [row["share"] for row in work.rows],
-        "metrics": metrics,
-        "matches": sequence.rows,
-        "skipped": [list(entry) for entry in frames.skipped.items()],
-        "files": work.files + sequence.files,
-    }
-    return result if out_dir is not None else result | {"masks": work.masks, "cleaned": work.cleaned}
+    found = work.finish(time.perf_counter() - started, frames.skipped, out_dir)
+    return found if out_dir is not None else found | {"masks": masks, "cleaned": pictures}
 
 
-def _clean(sample: Sample, cleaning: Cleaning, work: Work) -> tuple[Bools, Pixels]:
-    started = time.perf_counter()
-    mask = cleaning.detector(sample.rgb)
-    detected = time.perf_counter()
-    cleaned = cleaning.fill(sample.rgb, mask)
-    seconds = {"detection": detected - started, "inpainting": time.perf_counter() - detected}
-    for name, value in seconds.items():
-        work.seconds[name] += value
-    row: dict[str, Any] = {
-        "frame": sample.name,
-        "height": mask.shape[0],
-        "width": mask.shape[1],
-        "highlights": label(mask, connectivity=8)[1],
-        "share": float(mask.mean()),
-        **{f"{name}_ms": round(1000 * value, 3) for name, value in seconds.items()},
-    }
-    if sample.truth is not None:
-        work.counts.append(count(mask, sample.truth))
-        row |= {name: float(value) for name, value in scores(work.counts[-1]).items()}
-    work.rows.append(row)
-    return mask, cleaned
+def clean_recording(
+    path: Path, cleaning: Cleaning, sequence: SequenceMatcher, out_dir: Path, *, progress: bool = True
+) -> dict[str, Any]:
+    """Mark and replace the highlights of a video; what `Specular.predict` returns and writes.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such video, or it cannot be read.
+    OSError
+        If a file cannot be written.
+    """
+    video = read_frames(path)
+    # A file that does not know its length: a frame a second, as far as they are wanted.
+    shown = _spread(video.count) if video.count else {round(i * video.fps) for i in range(SHOWN)}
+    work = Work(cleaning, sequence, shown)
+
+    def look(number: int, rgb: Pixels, mask: Bools, cleaned: Pixels) -> None:
+        name = f"frame {number:06d}"
+        write_png(out_dir / "masks" / f"{name}.png", mask)
+        work.files.append(f"masks/{name}.png")
+        work.record(Sample(name, rgb, None), mask, cleaned)
+
+    ending = path.suffix.lower() if path.suffix.lower() in CODECS else ".mp4"
+    name = f"cleaned/{path.stem}{ending}"
+    done = clean_video(path, out_dir / name, work.detect, work.fill, look=look, progress=progress)
+    work.files.append(name)
+    skipped = {}
+    if done.announced is not None and done.announced > done.frames:
+        lost = done.announced - done.frames
+        skipped[path.name] = f"{lost} of {done.announced} frames cannot be read"
+    return work.finish(done.seconds, skipped, out_dir, video.fps)
 
 
-def _metrics(work: Work, frames: Frames, seconds: float) -> dict[str, Any]:
-    busy = sum(work.seconds.values())
-    number = len(work.rows)
-    found: dict[str, Any] = {
-        "frames": number,
-        "skipped": len(frames.skipped),
-        "highlights": sum(row["highlights"] for row in work.rows),
-        "share": float(np.mean([row["share"] for row in work.rows])),
-        "frames_per_second": {
-            "detection": number / max(work.seconds["detection"], 1e-9),
-            "detection_and_inpainting": number / max(busy, 1e-9),
-            "with_files": number / max(seconds, 1e-9),
-        },
-    }
-    if work.counts:
-        found |= {"annotated": len(work.counts), **summarise(np.stack(work.counts))}
-    return found
-
-
-def _write(
-    out_dir: Path,
-    work: Work,
-    metrics: dict[str, Any],
-    cleaning: Cleaning,
-    frames: Frames,
-    sequence: SequenceMatcher,
-) -> None:
-    columns = dict.fromkeys(name for row in work.rows for name in row)
-    blank = dict.fromkeys(columns, "")
-    write_rows(out_dir / "metrics.csv", [blank | dict(row) for row in work.rows])
-    work.files += ["metrics.csv", "metrics.json", "report.html"]
-    if sequence.rows:
-        write_rows(out_dir / "matches.csv", sequence.rows)
-        work.files.append("matches.csv")
-    settings = {**asdict(cleaning.detector), "inpainting": cleaning.method, "grow": cleaning.grow}
-    text = json.dumps({**metrics, "settings": settings}, indent=2)
-    write_text(out_dir / "metrics.json", text + "\n")
-    write_predictions(work.examples, metrics, settings, sequence, frames.skipped, out_dir / "report.html")
+def _spread(count: int) -> set[int]:
+    """A few numbers from the first to the last."""
+    return set(np.linspace(0, count - 1, SHOWN).round().astype(int).tolist())
 
 
 class _Names:

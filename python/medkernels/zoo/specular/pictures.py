@@ -98,6 +98,18 @@ def draw_scores(counts: Mapping[str, Counts]) -> Figure:
     return figure
 
 
+def draw_shares(fps: float, shares: Sequence[float]) -> Figure:
+    """The marked share of each frame of a video, over time."""
+    figure = Figure(figsize=(6.5, 2.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(np.arange(len(shares)) / fps, 100 * np.asarray(shares), color="#0f766e", linewidth=1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("s")
+    axes.set_ylabel("% of the pixels")
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def score_rows(summaries: Mapping[str, dict[str, dict[str, float]]]) -> list[dict[str, object]]:
     """Rows of a table: two a method, its mean over frames and that of all pixels together."""
     titles = dict(zip(NAMES, ("accuracy", "precision", "recall", "F1", "Jaccard"), strict=True))

@@ -13,6 +13,7 @@ from medkernels.zoo.specular.judge import OURS, Judged
 from medkernels.zoo.specular.pictures import (
     close_ups,
     draw_scores,
+    draw_shares,
     enlarge,
     overlay,
     score_rows,
@@ -41,8 +42,12 @@ def write_predictions(
     sequence: SequenceMatcher,
     skipped: Mapping[str, str],
     path: Path,
+    shares: tuple[float, Sequence[float]] | None = None,
 ) -> Path:
-    """Write the report of frames that were cleaned, and of the matches between them."""
+    """Write the report of frames that were cleaned, and of the matches between them.
+
+    `shares` are the frames per second of a video, and the marked share of each of its frames.
+    """
     report = Report("Specular highlights marked and filled in", f"specular: {metrics['frames']} frames")
     speed = metrics["frames_per_second"]
     report.section("Result").metrics(
@@ -50,14 +55,16 @@ def write_predictions(
             "frames": metrics["frames"],
             "highlights": metrics["highlights"],
             "of the pixels": f"{metrics['share']:.2%}",
-            "frames/s, detection": speed["detection"],
-            "frames/s, with inpainting": speed["detection_and_inpainting"],
-            "frames/s, with files": speed["with_files"],
+            "frames/s, detection, one thread": speed["detection"],
+            "frames/s, with inpainting, one thread": speed["detection_and_inpainting"],
+            "frames/s, reading to writing": speed["with_files"],
         }
     )
     if "macro" in metrics:
         summary = {kind: metrics[kind] for kind in ("macro", "micro")}
         report.table(score_rows({OURS: summary}), f"Over the {metrics['annotated']} frames that have a mask.")
+    if shares is not None:
+        report.figure(draw_shares(*shares), "How much of each frame is marked.")
     add_examples(report, examples)
     add_matches(report, sequence)
     report.section("Settings").table([{"setting": name, "value": value} for name, value in settings.items()])

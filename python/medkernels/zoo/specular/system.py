@@ -12,8 +12,8 @@ from typing import Any
 from medkernels.zoo import register
 from medkernels.zoo.engine import Fitted, HubSystem
 from medkernels.zoo.engine.files import write_text
-from medkernels.zoo.specular.apply import SHOWN, Cleaning, clean_frames
-from medkernels.zoo.specular.data import Data, open_frames
+from medkernels.zoo.specular.apply import SHOWN, Cleaning, clean_frames, clean_recording
+from medkernels.zoo.specular.data import Data, is_video, open_frames
 from medkernels.zoo.specular.inpainting import GROWN, METHODS, Bools, Pixels
 from medkernels.zoo.specular.judge import OURS, judge
 from medkernels.zoo.specular.matching import MatchSettings, PairMatches, match_frames
@@ -21,7 +21,7 @@ from medkernels.zoo.specular.metrics import flat
 from medkernels.zoo.specular.model import Detector
 from medkernels.zoo.specular.report import Example, write_fit
 from medkernels.zoo.specular.search import GRID, best, candidates, search, split
-from medkernels.zoo.specular.sequence import SequenceMatcher
+from medkernels.zoo.specular.sequence import VIDEO_APART, SequenceMatcher
 from medkernels.zoo.specular.tables import frame_rows, setting_rows, write_rows
 
 PAPER = "Specular Region Detection and Covariant Feature Extraction, ICPR 2024"
@@ -221,14 +221,15 @@ class Specular(HubSystem):
             Frames; see `medkernels.zoo.specular.data`. Or a video file.
         out_dir : path, optional
             Where to write ``masks/``, ``cleaned/``, ``metrics.csv`` (a row a frame), ``metrics.json`` and
-            ``report.html``; of frames with known masks also their scores.
+            ``report.html``; of frames with known masks also their scores, and of matched frames ``matches/``
+            and ``matches.csv``. A video becomes a video in ``cleaned/``, and must have an `out_dir`.
 
         Returns
         -------
         dict
             ``names``, ``highlights`` (their number) and ``share`` (of the pixels) of each frame, ``metrics``
-            with the frames per second, ``skipped`` files and ``files`` written; without `out_dir` also
-            ``masks`` and ``cleaned``, lists of arrays.
+            with the frames per second, ``matches`` of frames, ``skipped`` files and ``files`` written;
+            without `out_dir` also ``masks`` and ``cleaned``, lists of arrays.
 
         Raises
         ------
@@ -238,8 +239,13 @@ class Specular(HubSystem):
             If a file cannot be written.
         """
         folder = None if out_dir is None else Path(out_dir)
-        sequence = SequenceMatcher(self.apart or 0, self.matching, folder)
-        return clean_frames(open_frames(inputs), self.cleaning, sequence, folder)
+        if not is_video(inputs):
+            matcher = SequenceMatcher(self.apart or 0, self.matching, folder)
+            return clean_frames(open_frames(inputs), self.cleaning, matcher, folder)
+        if folder is None:
+            raise ValueError("out_dir: a video needs a folder for what becomes of it")
+        matcher = SequenceMatcher(VIDEO_APART if self.apart is None else self.apart, self.matching, folder)
+        return clean_recording(Path(str(inputs)), self.cleaning, matcher, folder)
 
     def evaluate(self, data: Data, *, masks: str | Path | None = None) -> dict[str, float]:
         """Scores of the masks, and the F1 of the baselines on the same frames.

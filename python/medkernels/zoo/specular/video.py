@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from medkernels import get_num_threads
 from medkernels.zoo.engine.logs import console
 from medkernels.zoo.specular.estimation import Floats
 from medkernels.zoo.specular.inpainting import Bools, Pixels, check_picture
+from medkernels.zoo.specular.threads import in_order
 from medkernels.zoo.specular.video_files import FPS, read_frames, write_video
 
 Detect = Callable[[Pixels], Bools]
@@ -114,7 +112,7 @@ def clean_video(
         return rgb, mask, fill(rgb, mask)
 
     def cleaned() -> Iterator[Pixels]:
-        for number, (rgb, mask, filled) in enumerate(_in_order(step, shown, get_num_threads())):
+        for number, (rgb, mask, filled) in enumerate(in_order(step, shown)):
             shares.append(float(mask.mean()))
             if look is not None:
                 look(number, rgb, mask, filled)
@@ -163,17 +161,3 @@ def make_moving_video(image: Pixels, out: str | Path, *, motion: Floats, fps: fl
         for warp in warps
     )
     return write_video(out, views, fps)
-
-
-def _in_order(
-    step: Callable[[Pixels], _Cleaned], frames: Iterable[Pixels], threads: int
-) -> Iterator[_Cleaned]:
-    """What `step` makes of each frame, in their order, a few frames at a time and no more in memory."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[_Cleaned]] = deque()
-        for frame in frames:
-            waiting.append(pool.submit(step, frame))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
