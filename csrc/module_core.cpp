@@ -8,6 +8,7 @@
 namespace py = pybind11;
 
 void bind_features(py::module_& m);
+void bind_points(py::module_& m);
 void bind_regions(py::module_& m);
 void bind_render(py::module_& m);
 void bind_topology(py::module_& m);
@@ -48,6 +49,8 @@ PYBIND11_MODULE(_core, m) {
 
   py::module_ features = m.def_submodule("features");
   bind_features(features);
+  py::module_ points = m.def_submodule("points");
+  bind_points(points);
   py::module_ regions = m.def_submodule("regions");
   bind_regions(regions);
   py::module_ render = m.def_submodule("render");

@@ -196,6 +196,39 @@ def affine_covariant(array: Callable[[Any], Any]) -> Any:
     return frames
 
 
+def four_points(array: Callable[[Any], Any]) -> Any:
+    """On a line."""
+    return array([[0.0], [1.0], [3.0], [4.0]])
+
+
+def ball_query(array: Callable[[Any], Any]) -> Any:
+    """Points within 2."""
+    import medkernels as mk
+
+    points = four_points(array)
+    indices, squared = mk.points.ball_query(points, points[:2], radius=2, k=3)
+    assert plain(indices).tolist() == [[0, 1, -1], [0, 1, 2]]
+    return squared
+
+
+def farthest_point_sampling(array: Callable[[Any], Any]) -> Any:
+    """Both ends, then what is farthest from both."""
+    import medkernels as mk
+
+    picks = mk.points.farthest_point_sampling(four_points(array), 3)
+    assert plain(picks).tolist() == [0, 3, 1]
+    return picks
+
+
+def knn(array: Callable[[Any], Any]) -> Any:
+    """Two neighbours each."""
+    import medkernels as mk
+
+    indices, squared = mk.points.knn(four_points(array), k=2, include_self=False)
+    assert plain(indices).tolist() == [[1, 2], [0, 2], [3, 1], [2, 1]]
+    return squared
+
+
 def picture(array: Callable[[Any], Any], channels: int = 0) -> Any:
     """A bright square of nine pixels, 8 bits: on grey, or white on red."""
     values = np.full((30, 30), 90.0)
@@ -248,6 +281,9 @@ def specular_mask(array: Callable[[Any], Any]) -> Any:
 CALLS = {
     ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
+    ("points", "ball_query"): ball_query,
+    ("points", "farthest_point_sampling"): farthest_point_sampling,
+    ("points", "knn"): knn,
     ("regions", "area_open"): area_open,
     ("regions", "fill_holes"): fill_holes,
     ("regions", "label"): label,
@@ -270,6 +306,9 @@ CALLS = {
 CONSTANT = {op for op in CALLS if op[0] == "regions"} | {
     ("features", "affine_covariant"),
     ("features", "match"),
+    ("points", "ball_query"),
+    ("points", "farthest_point_sampling"),
+    ("points", "knn"),
     ("topology", "betti_curve"),
     ("topology", "wasserstein_matrix"),
 }

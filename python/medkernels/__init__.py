@@ -2,6 +2,8 @@
 
 ``medkernels.features``
     Local features of images that deform with them, and matching of their descriptors.
+``medkernels.points``
+    Point sets: samples that cover them, and neighbours.
 ``medkernels.regions``
     Regions of pictures and volumes: connected components, component trees, stable regions, highlights.
 ``medkernels.render``
@@ -32,7 +34,7 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import distributed, features, regions, render, topology, zoo
+    from medkernels import distributed, features, points, regions, render, topology, zoo
 
 __all__ = [
     "BackendError",
@@ -42,6 +44,7 @@ __all__ = [
     "features",
     "get_num_threads",
     "info",
+    "points",
     "regions",
     "render",
     "set_num_threads",
@@ -49,7 +52,7 @@ __all__ = [
     "zoo",
 ]
 
-_SUBMODULES = ("distributed", "features", "regions", "render", "topology", "zoo")
+_SUBMODULES = ("distributed", "features", "points", "regions", "render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,6 +3,7 @@ from typing import Any
 version: str
 compiler: str
 features: Any
+points: Any
 regions: Any
 render: Any
 topology: Any
