@@ -26,7 +26,7 @@ Pages<T> allocate_pages(int64_t count) {
   static_assert(std::is_trivially_destructible_v<T>);
   constexpr size_t piece = size_t{2} << 20, line = 64;
   const size_t bytes = static_cast<size_t>(count) * sizeof(T);
-  const size_t alignment = bytes >= 2 * piece ? piece : line;
+  const size_t alignment = bytes >= piece ? piece : line;
   const size_t rounded = (bytes / alignment + 1) * alignment;
   void* const memory = std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();

@@ -8,35 +8,11 @@
 
 namespace mk::regions {
 
-// A row dz slices and dy rows away that comes before in raster order; elements touch where their x differ by at most
-// `reach`. Rows earlier in the list that touch it too, with `screen_reach`, screen it: what is joined through them
-// need not be joined once more. Those touch the row itself with reach 1.
-struct Neighbour {
-  int dz, dy, reach;
-  int screens = 0;  // of the list's first rows
-  int screen_reach = 0;
-};
-
 namespace {
 
-std::span<const Neighbour> neighbours(int connectivity) {
-  static constexpr std::array<Neighbour, 1> four{{{0, -1, 0}}}, eight{{{0, -1, 1}}};
-  static constexpr std::array<Neighbour, 2> six{{{-1, 0, 0}, {0, -1, 0}}};
-  static constexpr std::array<Neighbour, 4> eighteen{
-      {{-1, 0, 1}, {0, -1, 1, 1, 0}, {-1, -1, 0, 2, 1}, {-1, 1, 0, 1, 1}}};
-  static constexpr std::array<Neighbour, 4> all{{{-1, 0, 1}, {0, -1, 1, 1, 1}, {-1, -1, 1, 2, 1}, {-1, 1, 1, 1, 1}}};
-  switch (connectivity) {
-    case 4: return four;
-    case 8: return eight;
-    case 6: return six;
-    case 18: return eighteen;
-    default: return all;
-  }
-}
-
-// The row that a neighbour is of row y of slice z, or -1 if it lies outside.
-int64_t find_row(const Grid& grid, int64_t z, int64_t y, const Neighbour& neighbour) {
-  const int64_t other_z = z + neighbour.dz, other_y = y + neighbour.dy;
+// The row that a link leads to from row y of slice z, or -1 if it lies outside.
+int64_t find_row(const Grid& grid, int64_t z, int64_t y, const RowLink& link) {
+  const int64_t other_z = z + link.dz, other_y = y + link.dy;
   return other_z < 0 || other_y < 0 || other_y >= grid.height ? -1 : other_z * grid.height + other_y;
 }
 
@@ -105,13 +81,13 @@ void RunForest::label_strip(int64_t s) {
   for (int64_t row = begin; row < end; ++row) {
     const int64_t z = row / grid_.height, y = row % grid_.height;
     bool labelled = false;
-    for (const Neighbour& neighbour : neighbours(grid_.connectivity)) {
-      const int64_t earlier = find_row(grid_, z, y, neighbour);
+    for (const RowLink& link : row_links(grid_.connectivity)) {
+      const int64_t earlier = find_row(grid_, z, y, link);
       if (earlier < begin) continue;
       if (labelled) {
-        join_rows(row, earlier, neighbour, work);
+        join_rows(row, earlier, link, work);
       } else {
-        label_row(row, earlier, neighbour.reach, work, next);
+        label_row(row, earlier, link.reach, work, next);
         labelled = true;
       }
     }
@@ -149,17 +125,17 @@ void RunForest::label_row(int64_t row, int64_t earlier, int reach, Work& work, u
       unite(parent, known[other - 1], known[other]);
 }
 
-void RunForest::join_rows(int64_t row, int64_t earlier, const Neighbour& neighbour, Work& work) {
+void RunForest::join_rows(int64_t row, int64_t earlier, const RowLink& link, Work& work) {
   const int64_t z = row / grid_.height, y = row % grid_.height;
   std::fill(work.screen.begin(), work.screen.end(), 0);
-  for (const Neighbour& other : neighbours(grid_.connectivity).first(neighbour.screens)) {
+  for (const RowLink& other : row_links(grid_.connectivity).first(link.screens)) {
     const int64_t between = find_row(grid_, z, y, other);
     if (between < 0) continue;
     for (int64_t w = 0; w < words_; ++w) work.screen[w] |= bits(between)[w];
   }
   uint32_t *const of = work.first.get(), *const to = work.second.get();
-  const int64_t count = bit_rows().pairs(bits(row), bits(earlier), work.screen.data(), words_, neighbour.reach,
-                                         neighbour.screen_reach, of, to);
+  const int64_t count =
+      bit_rows().pairs(bits(row), bits(earlier), work.screen.data(), words_, link.reach, link.screen_reach, of, to);
   for (int64_t i = 0; i < count; ++i)
     unite(parent_.get(), label_[first_[row] + of[i]], label_[first_[earlier] + to[i]]);
 }
@@ -172,9 +148,9 @@ void RunForest::join_strips() {
   for (int64_t s = 1; s < strips_.count; ++s) {
     const auto [begin, end] = strips_[s];
     for (int64_t row = begin; row < std::min(end, begin + back); ++row)
-      for (const Neighbour& neighbour : neighbours(grid_.connectivity)) {
-        const int64_t earlier = find_row(grid_, row / grid_.height, row % grid_.height, neighbour);
-        if (earlier >= 0 && earlier < begin) join_rows(row, earlier, neighbour, work);
+      for (const RowLink& link : row_links(grid_.connectivity)) {
+        const int64_t earlier = find_row(grid_, row / grid_.height, row % grid_.height, link);
+        if (earlier >= 0 && earlier < begin) join_rows(row, earlier, link, work);
       }
   }
 }

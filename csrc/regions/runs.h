@@ -17,8 +17,6 @@
 
 namespace mk::regions {
 
-struct Neighbour;
-
 // Something for each component, numbered from 0.
 template <class Entry>
 struct Gathered {
@@ -121,7 +119,7 @@ class RunForest {
   // Labels the runs of a row from those of an earlier one; `next` is the next new label.
   void label_row(int64_t row, int64_t earlier, int reach, Work& work, uint32_t& next);
   // Joins the labels of two rows.
-  void join_rows(int64_t row, int64_t earlier, const Neighbour& neighbour, Work& work);
+  void join_rows(int64_t row, int64_t earlier, const RowLink& link, Work& work);
 
   // The number of a label's component, marked. Other threads may shorten the same path, or put numbers in it; any of
   // the values they leave leads to the same number.
