@@ -174,8 +174,8 @@ def match_frames(
     >>> scene = gaussian_filter(np.random.default_rng(0).normal(size=(120, 170)), 2)
     >>> scene = np.uint8(128 + 400 * scene)[..., None].repeat(3, axis=2)
     >>> found = match_frames(scene[:, :150], scene[:, 20:], settings=MatchSettings(model="homography"))
-    >>> found.matrix.round(1).tolist()
-    [[1.0, 0.0, -20.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> np.allclose(found.matrix, [[1, 0, -20], [0, 1, 0], [0, 0, 1]], atol=0.05)
+    True
     """
     chosen = settings or MatchSettings()
     steps = {"start": time.perf_counter()}
