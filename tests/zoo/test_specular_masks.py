@@ -237,6 +237,13 @@ def test_acceptance_on_the_stand_in():
         assert found["f1"] >= max(found["pale_f1"], found["threshold_f1"]) + 0.15
 
 
+def test_acceptance_of_matches():
+    found = acceptance.match_pairs(0, pairs=3, features=("affine", "circles", "sift"))
+    assert found["affine"]["precision"] >= 0.9
+    assert found["affine"]["correct"] > found["circles"]["correct"]
+    assert found["affine"]["correct"] > found["sift"]["correct"]
+
+
 def test_trees_equal_scikit_images(frames):
     for frame in frames[:3]:
         assert acceptance.tree_differences(intensity(frame.rgb)) == 0
