@@ -3,7 +3,8 @@
 They are different methods for the same job, and find different amounts. OpenCV's simulates 43 views and runs
 SIFT on each, so it lists most places many times; Kornia's adapts a shape in one step, for as many features as
 ours. So each is told by what it finds: features as listed; distinct ones, of those within 2 pixels and a
-factor of sqrt(2) in scale; and matches with a slanted view of the same picture that are right.
+factor of sqrt(2) in scale; and matches with a slanted view of the same picture that are right. The peers work
+on the CPU, also where ours does not.
 
 What bounds ours, counted on the picture of tissue: a feature takes 9 rounds of adaptation on average and each
 round 3,400 bilinear samples of the level (41 x 41, more for the blur along the longer axis), then 24 taps of
@@ -18,6 +19,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import (
     FORWARD,
     Case,
@@ -35,7 +37,6 @@ from medkernels import get_num_threads
 TITLE = "Affine-covariant features with SIFT descriptors"
 UNITS = "pixels"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 TISSUE = "tissue, 512 x 512, 5000 features"
 STRONGEST = 200  # of ours, which a peer should have too
@@ -49,7 +50,7 @@ def cases(sizes: str) -> list[Case]:
     if sizes == "small":
         return [_noise("96 x 80, 100 features", (80, 96), 100), _noise("side 64", (64, 64), 50, 64)]
     return [
-        Case(TISSUE, lambda device, seed: {"image": _tissue(seed), "count": 5000}, _work),
+        Case(TISSUE, lambda device, seed: _placed(_tissue(seed), device) | {"count": 5000}, _work),
         _noise("noise, 720 x 576, 5000 features", (576, 720), 5000),
         *(_noise(f"side {side}", (side, side), side * side // 80, side) for side in (256, 512, 1024, 2048)),
     ]
@@ -57,9 +58,14 @@ def cases(sizes: str) -> list[Case]:
 
 def _noise(name: str, size: tuple[int, int], count: int, side: int = 0) -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        return {"image": _texture(size, seed), "count": count}
+        return _placed(_texture(size, seed), device) | {"count": count}
 
     return Case(name, inputs, _work, "side" if side else "", side)
+
+
+def _placed(image: np.ndarray, device: str) -> Inputs:
+    """The image where ours works, and "host" where the peers do."""
+    return {"image": image if device == "cpu" else torch.from_numpy(image).to(device), "host": image}
 
 
 def _tissue(seed: int) -> np.ndarray:
@@ -80,7 +86,7 @@ def _texture(size: tuple[int, int], seed: int) -> np.ndarray:
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """Pixels only: how few operations describe a feature is not known."""
-    return Work(inputs["image"].size)
+    return Work(inputs["host"].size)
 
 
 def _ours(inputs: Inputs, backward: bool) -> Outputs:
@@ -90,9 +96,13 @@ def _ours(inputs: Inputs, backward: bool) -> Outputs:
     return _outputs(found.frames, found.descriptors)
 
 
-def _outputs(frames: np.ndarray, descriptors: np.ndarray) -> Outputs:
-    scales = np.sqrt(np.abs(np.linalg.det(frames[:, :, :2])))
-    return {"result": frames[:, :, 2], "scales": scales, "descriptors": descriptors}
+def _outputs(frames: Any, descriptors: Any) -> Outputs:
+    areas = frames[:, 0, 0] * frames[:, 1, 1] - frames[:, 0, 1] * frames[:, 1, 0]
+    return {"result": frames[:, :, 2], "scales": abs(areas) ** 0.5, "descriptors": descriptors}
+
+
+def _host(found: Outputs) -> Outputs:
+    return {name: torch.as_tensor(value).cpu().numpy() for name, value in found.items()}
 
 
 def _opencv(inputs: Inputs, backward: bool) -> Outputs:
@@ -100,7 +110,7 @@ def _opencv(inputs: Inputs, backward: bool) -> Outputs:
 
     if cv2.getNumThreads() != get_num_threads():
         cv2.setNumThreads(get_num_threads())
-    points, descriptors = cv2.AffineFeature_create(cv2.SIFT_create()).detectAndCompute(inputs["image"], None)
+    points, descriptors = cv2.AffineFeature_create(cv2.SIFT_create()).detectAndCompute(inputs["host"], None)
     order = np.argsort([-point.response for point in points], kind="stable")
     return {
         "result": np.array([points[i].pt for i in order]),
@@ -125,10 +135,8 @@ def _kornia_modules(count: int) -> tuple[Any, Any]:
 
 
 def _kornia(inputs: Inputs, backward: bool) -> Outputs:
-    import torch
-
     detector, descriptor = _kornia_modules(inputs["count"])
-    image = torch.from_numpy(inputs["image"])[None, None] / 255
+    image = torch.from_numpy(inputs["host"])[None, None] / 255
     with torch.no_grad():
         frames, _ = detector(image)
         descriptors = descriptor(image, frames)
@@ -137,15 +145,17 @@ def _kornia(inputs: Inputs, backward: bool) -> Outputs:
 
 def _missing(ours: Outputs, theirs: Outputs) -> dict[str, float]:
     """The share of our strongest places that are none of theirs."""
-    places = ours["result"][:STRONGEST, None]
-    gaps = np.hypot(*np.moveaxis(places - theirs["result"][None], -1, 0))
+    places = _host(ours)["result"][:STRONGEST, None]
+    gaps = np.hypot(*np.moveaxis(places - _host(theirs)["result"][None], -1, 0))
     return {"largest": float((gaps.min(axis=1, initial=np.inf) > NEAR).mean())}
 
 
 def _provider(name: str, run: Any, missing: float = 0.0, library: str = "") -> Provider:
     def amounts(inputs: Inputs, found: Outputs) -> dict[str, int]:
-        image, places, scales = inputs["image"], found["result"], found["scales"]
-        seen = run({**inputs, "image": slanted(image)}, False)
+        image, device = inputs["host"], "cpu" if inputs["image"] is inputs["host"] else "cuda"
+        seen = _host(run({**inputs, **_placed(slanted(image), device)}, False))
+        found = _host(found)
+        places, scales = found["result"], found["scales"]
         right = right_matches(
             image, places, scales, found["descriptors"], seen["result"], seen["descriptors"]
         )

@@ -1,8 +1,14 @@
-"""`medkernels.features.match` beside OpenCV's brute-force matcher and FAISS's flat index."""
+"""`medkernels.features.match` beside OpenCV's brute-force matcher and FAISS's flat index.
+
+The peers work on the CPU, also where ours does not.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import (
     BEST,
     FORWARD,
@@ -13,6 +19,7 @@ from medkernels.benchmarks.runner.cases import (
     Target,
     Work,
 )
+from medkernels.benchmarks.runner.compare import Differences, compare_arrays
 
 import medkernels
 from medkernels import get_num_threads
@@ -20,7 +27,6 @@ from medkernels import get_num_threads
 TITLE = "Nearest and second nearest descriptors with the ratio test, 128 numbers or bytes each"
 UNITS = "pairs of descriptors"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 NUMBERS, BYTES = "float32, 5000 x 5000", "uint8, 5000 x 5000"
 LENGTH = 128  # of SIFT
@@ -48,7 +54,7 @@ def _case(name: str, count: int, dtype: type, curve: str = "") -> Case:
     excluded = {"FAISS": NO_BYTES} if dtype == np.uint8 else {}
     return Case(
         name,
-        lambda device, seed: _inputs(count, dtype, seed),
+        lambda device, seed: _inputs(count, dtype, device, seed),
         _work,
         curve,
         count if curve else 0,
@@ -57,7 +63,7 @@ def _case(name: str, count: int, dtype: type, curve: str = "") -> Case:
     )
 
 
-def _inputs(count: int, dtype: type, seed: int) -> Inputs:
+def _inputs(count: int, dtype: type, device: str, seed: int) -> Inputs:
     """Whole numbers of length 512, as OpenCV's SIFT gives; a third of both sets differ by noise only."""
     rng = np.random.default_rng(seed)
     sets = rng.exponential(size=(2, count, LENGTH))
@@ -65,27 +71,38 @@ def _inputs(count: int, dtype: type, seed: int) -> Inputs:
     sets = np.abs(sets)
     sets *= 512 / np.linalg.norm(sets, axis=2, keepdims=True)
     d1, d2 = np.rint(sets).clip(0, 255).astype(dtype)
-    return {"d1": d1, "d2": d2}
+    ready = [sets if device == "cpu" else torch.from_numpy(sets).to(device) for sets in (d1, d2)]
+    return {"d1": ready[0], "d2": ready[1], "host": (d1, d2)}
 
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """A product of two matrices; whole numbers have no measured ceiling."""
-    (k1, length), (k2, _) = inputs["d1"].shape, inputs["d2"].shape
-    if inputs["d1"].dtype == np.uint8:
+    (k1, length), (k2, _) = (sets.shape for sets in inputs["host"])
+    if inputs["host"][0].dtype == np.uint8:
         return Work(k1 * k2)
     return Work(k1 * k2, 2.0 * k1 * k2 * length, 4.0 * (k1 + k2) * length)
 
 
-def _rows(count: int, matches: np.ndarray, distances: np.ndarray) -> Outputs:
+def _outputs(inputs: Inputs, matches: Any, distances: Any) -> Outputs:
+    return {"result": (len(inputs["host"][0]), matches, distances)}
+
+
+def _rows(found: Outputs) -> Outputs:
     """What `compare_arrays` reads: for each descriptor its match and distance, -1 where there is none."""
+    count, *parts = found["result"]
+    matches, distances = (torch.as_tensor(part).cpu().numpy() for part in parts)
     result = np.full((count, 2), -1.0)
     result[matches[:, 0]] = np.stack([matches[:, 1], distances], axis=1)
     return {"result": result}
 
 
+def compare_matches(ours: Outputs, theirs: Outputs) -> Differences:
+    """Differences of the numbers of matches and of distances."""
+    return compare_arrays(_rows(ours), _rows(theirs))
+
+
 def _ours(inputs: Inputs, backward: bool) -> Outputs:
-    matches, distances = medkernels.features.match(inputs["d1"], inputs["d2"], ratio=RATIO)
-    return _rows(len(inputs["d1"]), matches, distances)
+    return _outputs(inputs, *medkernels.features.match(inputs["d1"], inputs["d2"], ratio=RATIO))
 
 
 def _opencv(inputs: Inputs, backward: bool) -> Outputs:
@@ -93,28 +110,29 @@ def _opencv(inputs: Inputs, backward: bool) -> Outputs:
 
     if cv2.getNumThreads() != get_num_threads():
         cv2.setNumThreads(get_num_threads())
-    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(inputs["d1"], inputs["d2"], k=2)
+    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(*inputs["host"], k=2)
     kept = [(m.queryIdx, m.trainIdx, m.distance) for m, n in pairs if m.distance <= RATIO * n.distance]
     found = np.array(kept).reshape(-1, 3)
-    return _rows(len(inputs["d1"]), found[:, :2].astype(int), found[:, 2])
+    return _outputs(inputs, found[:, :2].astype(int), found[:, 2])
 
 
 def _faiss(inputs: Inputs, backward: bool) -> Outputs:
     import faiss
 
     faiss.omp_set_num_threads(get_num_threads())
-    index = faiss.IndexFlatL2(inputs["d2"].shape[1])
-    index.add(inputs["d2"])
-    squared, nearest = index.search(inputs["d1"], 2)
+    queries, targets = inputs["host"]
+    index = faiss.IndexFlatL2(targets.shape[1])
+    index.add(targets)
+    squared, nearest = index.search(queries, 2)
     distances = np.sqrt(np.maximum(squared, 0))
     kept = np.flatnonzero(distances[:, 0] <= np.float32(RATIO) * distances[:, 1])
     matches = np.stack([kept, nearest[kept, 0]], axis=1)
-    return _rows(len(inputs["d1"]), matches, distances[kept, 0])
+    return _outputs(inputs, matches, distances[kept, 0])
 
 
 PROVIDERS = (
     Provider("medkernels", _ours),
-    Provider("OpenCV", _opencv, 1e-2, 1e-5, library="cv2"),
-    Provider("FAISS", _faiss, 1e-2, 1e-5, library="faiss"),
+    Provider("OpenCV", _opencv, 1e-2, 1e-5, compare=compare_matches, library="cv2"),
+    Provider("FAISS", _faiss, 1e-2, 1e-5, compare=compare_matches, library="faiss"),
 )
 TARGETS = (Target(NUMBERS, FORWARD, BEST, 1.5), Target(BYTES, FORWARD, BEST, 1.5))

@@ -15,7 +15,9 @@ from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E40
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
 from medkernels import benchmarks, regions, render  # noqa: E402
+from tests.reference.affine_covariant import affine_covariant  # noqa: E402
 from tests.reference.label import label, measures  # noqa: E402
+from tests.reference.match import match  # noqa: E402
 from tests.reference.max_tree import max_tree  # noqa: E402
 from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
 
@@ -83,9 +85,35 @@ def check_trees(op: str, device: str) -> None:
             np.testing.assert_array_equal(torch.as_tensor(found).cpu().ravel(), wanted, err_msg=case.name)
 
 
+def check_matches(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        _, matches, distances = module.PROVIDERS[0].run(inputs, False)["result"]
+        wanted, lengths = match(*inputs["host"], module.RATIO)
+        assert torch.as_tensor(matches).tolist() == wanted, case.name
+        np.testing.assert_allclose(torch.as_tensor(distances).cpu(), lengths, rtol=1e-6)
+
+
+def check_features(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        found = {k: torch.as_tensor(v).cpu() for k, v in module.PROVIDERS[0].run(inputs, False).items()}
+        frames, descriptors, _ = affine_covariant(inputs["host"] / 255, peak_threshold=module.PEAK, count=6)
+        gaps = torch.cdist(torch.from_numpy(frames[:, :, 2]), found["result"].double())
+        near, best = gaps.min(1)
+        assert (near < 0.05).all(), case.name
+        likeness = (torch.from_numpy(descriptors) * found["descriptors"][best]).sum(1)
+        # Where an adaptation ends, at the greatest ratio of the axes, may depend on rounding.
+        assert (likeness > 0.99).sum() >= len(frames) - 1, case.name
+
+
 CHECKS = {
     **dict.fromkeys(render.__all__, check_pictures),
+    "affine_covariant": check_features,
     "label": check_labels,
+    "match": check_matches,
     "max_tree": check_trees,
     "vietoris_rips": check_diagrams,
 }
