@@ -13,7 +13,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kPasses = 2;              // as in Jonker and Volgenant's code
 constexpr size_t kWaitingPerRebid = 4;  // measured: searches settle the rest as quickly
-constexpr size_t kCheckPeriod = 16;  // searches between two looks at the clock, which takes as long as a short search
+constexpr int64_t kCheckPeriod = 256;   // steps between two looks at the clock, which takes as long as a step
 
 }  // namespace
 
@@ -29,10 +29,7 @@ std::span<const int32_t> AssignmentSolver::solve(const BlockCosts& costs, std::s
   previous_.assign(padded, 0);
   touched_.resize(costs.blocks() + 1);
   is_touched_.assign(costs.blocks(), 0);
-  for (size_t k = 0; k < waiting_.size(); ++k) {
-    if (k % kCheckPeriod == 0) check_interrupt();
-    augment(costs, waiting_[k]);
-  }
+  for (const int32_t row : waiting_) augment(costs, row);
   return column_of_;
 }
 
@@ -89,6 +86,7 @@ void AssignmentSolver::augment(const BlockCosts& costs, int32_t first) {
   int32_t row = first, column = -1, end_row = first, end_column = -1;
   double reached = 0, best = costs.leave[first];
   for (;;) {
+    if (++steps_ % kCheckPeriod == 0) check_interrupt();
     const Step step{reached - row_price_[row], best, static_cast<double>(row), column};
     const Reached found = relax(costs.row(row), step, search);
     if (found.column < 0) break;

@@ -33,6 +33,7 @@ class AssignmentSolver {
   std::vector<int32_t> column_of_, row_of_, waiting_, displaced_, touched_;
   std::vector<uint8_t> is_touched_;
   std::vector<Settled> settled_;
+  int64_t steps_ = 0;  // of all searches
 };
 
 }  // namespace mk::topology

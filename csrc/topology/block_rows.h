@@ -32,9 +32,10 @@ struct Search {
   int64_t touched_count;
 };
 
+// A step of a search, to the row `owner` of the column that was nearest.
 struct Step {
   double base, bound, owner;
-  int64_t settled;  // -1 for none
+  int64_t settled;  // that column; -1 in the first step
 };
 
 // A bar that chooses among others.
