@@ -102,9 +102,10 @@ def affine_covariant(
     Notes
     -----
     Time is O(H W) and, for each feature, that of up to 15 patches of 41 x 41 samples. Memory is about 150
-    bytes a pixel when the image is doubled, else 40. Results do not depend on the number of threads; between
-    processors they differ by rounding, which may decide about a blob at a threshold. No derivatives are
-    passed on.
+    bytes a pixel when the image is doubled, else 40, for each image that is under way: as many as threads on
+    the CPU, and on a GPU those of one size that follow each other and fit in its memory. Results do not
+    depend on the number of threads, nor on the other images of a batch; between processors and GPUs they
+    differ by rounding, which may decide about a blob at a threshold. No derivatives are passed on.
 
     Adaptation pays where the view changes much: for oriented frames from a foreshortening of about 1.5, for
     upright ones from about 2. Between nearly equal views circles match as well or better.
