@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
+import medkernels as mk
 from medkernels.zoo.specular import acceptance, standin
 from medkernels.zoo.specular.baselines import (
     PALE,
@@ -27,6 +30,7 @@ from medkernels.zoo.specular.judge import OURS, judge
 from medkernels.zoo.specular.metrics import NAMES, count, flat, from_totals, scores, summarise
 from medkernels.zoo.specular.model import Detector
 from medkernels.zoo.specular.search import GRID, best, candidates, count_all, search, split
+from medkernels.zoo.specular.threads import in_order
 from tests.reference.specular_mask import specular_mask as slow_mask
 
 SIDES = st.integers(1, 12)
@@ -124,6 +128,12 @@ def test_bad_settings_are_named(options, error):
         Detector(**options)
 
 
+def test_settings_can_be_written_as_json():
+    detector = Detector(np.int64(20), np.int32(5), np.float32(0.25), 0)
+    told = json.loads(json.dumps(asdict(detector)))
+    assert told == {"delta": 20, "min_area": 5, "max_share": 0.25, "patch_share": 0.0}
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_a_frame_of_another_shape_is_refused(wrong):
     with pytest.raises(ValueError, match=r"rgb must have shape \[H, W, 3\]"):
@@ -162,6 +172,31 @@ def test_the_best_settings_win(frames):
     counts = search(pairs, detectors)
     means = [judge(pairs, detector).f1() for detector in detectors]
     assert means[best(counts)] == max(means) > means[0]
+
+
+def test_threads_do_not_change_what_is_counted(frames):
+    detectors, before = candidates(Detector(), {"delta": [25, 15]}), mk.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            mk.set_num_threads(threads)
+            found.append(search(open_frames(frames), detectors))
+    finally:
+        mk.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_an_error_in_a_thread_comes_up():
+    def step(number):
+        if number == 3:
+            raise RuntimeError("three")
+        return number
+
+    results = in_order(step, range(100))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="three"):
+        next(results)
 
 
 @pytest.mark.parametrize(

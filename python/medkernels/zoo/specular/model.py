@@ -52,6 +52,8 @@ class Detector:
             number = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
             if not number or not 0 <= share <= 1 or (share == 0 and name == "max_share"):
                 raise ValueError(f"{name} must be a number {least} and at most 1, got {share!r}")
+        for name, kind in (("delta", int), ("min_area", int), ("max_share", float), ("patch_share", float)):
+            object.__setattr__(self, name, kind(getattr(self, name)))  # NumPy's numbers are no JSON
 
     def max_area(self, pixels: int) -> int:
         """Bright regions of a picture with so many pixels have fewer than this."""

@@ -14,10 +14,11 @@ from medkernels.regions import area_open, mmser, saturation_mask
 from medkernels.regions.mmser import LARGEST_SHARE
 from medkernels.regions.specular_mask import PATCH_SHARE
 from medkernels.zoo.specular.baselines import intensity
-from medkernels.zoo.specular.data import Frames
+from medkernels.zoo.specular.data import Frames, Sample
 from medkernels.zoo.specular.inpainting import Bools, Pixels
 from medkernels.zoo.specular.metrics import Counts, from_totals, scores
 from medkernels.zoo.specular.model import Detector
+from medkernels.zoo.specular.threads import in_order
 
 #: What is tried for each setting; the defaults come first, so that they win where others do no better.
 GRID: dict[str, tuple[float, ...]] = {
@@ -80,11 +81,12 @@ def search(frames: Frames, detectors: Sequence[Detector], *, progress: bool = Fa
     ValueError
         If no frame can be read.
     """
-    found = [
-        count_all(sample.rgb, sample.truth, detectors)
-        for sample in frames.read("trying settings", progress=progress)
-        if sample.truth is not None
-    ]
+
+    def step(sample: Sample) -> Counts | None:
+        return None if sample.truth is None else count_all(sample.rgb, sample.truth, detectors)
+
+    counted = in_order(step, frames.read("trying settings", progress=progress))
+    found = [counts for counts in counted if counts is not None]
     if not found:
         raise frames.nothing("frames with masks")
     return np.stack(found)
