@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from medkernels.benchmarks.runner.cases import FORWARD, Case, Inputs, Outputs, Provider, Target, Work
 from medkernels.benchmarks.runner.compare import Differences
-from medkernels.benchmarks.runner.images import blurred_noise
+from medkernels.benchmarks.runner.images import blurred_noise, retina
 
 import medkernels
 
@@ -20,6 +20,7 @@ TITLE = "Max-trees with areas, 8 neighbours in pictures and 6 in volumes"
 UNITS = "elements"
 DIRECTIONS = (FORWARD,)
 
+RETINA = "1411 x 1411 uint8, retina"
 SMOOTH, NOISE = "1411 x 1411 uint8, blurred", "1411 x 1411 uint8, noise"
 VOLUME = "256 x 256 x 256 uint8, blurred"
 SMOOTHING = 2.0  # elements
@@ -36,6 +37,7 @@ def cases(sizes: str) -> list[Case]:
             *(_case(f"elements {n * n}", (n, n), "uint8", SMOOTHING, "elements") for n in (16, 32)),
         ]
     return [
+        Case(RETINA, _retina, _work),
         _case(SMOOTH, (1411, 1411), "uint8", SMOOTHING),
         _case(NOISE, (1411, 1411), "uint8", 0.0),
         _case(SMALLER, (256, 256), "uint8", 0.0),
@@ -47,10 +49,17 @@ def cases(sizes: str) -> list[Case]:
     ]
 
 
+def _inputs(host: np.ndarray, device: str) -> Inputs:
+    return {"image": host if device == "cpu" else torch.from_numpy(host).to(device), "host": host}
+
+
+def _retina(device: str, seed: int) -> Inputs:
+    return _inputs(retina(seed), device)
+
+
 def _case(name: str, shape: tuple[int, ...], dtype: str, smoothing: float, curve: str = "") -> Case:
     def inputs(device: str, seed: int) -> Inputs:
-        host = blurred_noise(shape, dtype, smoothing, seed)
-        return {"image": host if device == "cpu" else torch.from_numpy(host).to(device), "host": host}
+        return _inputs(blurred_noise(shape, dtype, smoothing, seed), device)
 
     elements = float(np.prod(shape))
     excluded = {"scikit-image": SLOW} if elements > 1e5 else {}
@@ -123,6 +132,8 @@ PROVIDERS = (
     Provider("scikit-image", _skimage, compare=compare_trees, library="skimage"),
 )
 TARGETS = (
+    Target(RETINA, FORWARD, "higra", 2),
+    Target(RETINA, FORWARD, "scikit-image", 10),
     Target(SMOOTH, FORWARD, "higra", 2),
     Target(NOISE, FORWARD, "higra", 2),
     Target(SMALLER, FORWARD, "scikit-image", 10),

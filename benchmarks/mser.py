@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from medkernels.benchmarks.runner.cases import FORWARD, Case, Inputs, Outputs, Provider, Target, Work
 from medkernels.benchmarks.runner.compare import Differences
-from medkernels.benchmarks.runner.images import blurred_noise
+from medkernels.benchmarks.runner.images import blurred_noise, retina
 
 import medkernels
 from medkernels import get_num_threads
@@ -19,6 +19,7 @@ DIRECTIONS = (FORWARD,)
 DEVICES = ("cpu",)
 
 SIDES = ((288, 384), (576, 720), (1411, 1411))
+RETINA = "1411 x 1411, retina"  # where hardly a region is stable
 SMOOTHING = 2.0  # pixels
 #: Share of the regions, of the side that has fewer, that may be missing on the other: the two define the
 #: variation differently, see the docstring of `mser`. In small pictures it is half of them.
@@ -30,11 +31,12 @@ def _name(shape: tuple[int, int]) -> str:
 
 
 def cases(sizes: str) -> list[Case]:
-    """Three sizes of frames, then a curve over the number of pixels."""
+    """Three sizes of frames and a photograph, then a curve over the number of pixels."""
     if sizes == "small":
         return [_case((160, 200)), *(_case((n, n), "pixels") for n in (32, 64))]
     return [
         *(_case(shape) for shape in SIDES),
+        Case(RETINA, lambda device, seed: {"image": retina(seed)}, _work),
         *(_case((n, n), "pixels") for n in (128, 256, 512, 1024, 2048, 4096)),
     ]
 

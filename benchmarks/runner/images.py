@@ -17,3 +17,11 @@ def blurred_noise(shape: tuple[int, ...], dtype: str, smoothing: float, seed: in
         noise = gaussian_filter(noise, smoothing)
     noise = (noise - noise.min()) / np.ptp(noise)
     return (noise * RANGES[dtype]).astype(dtype)
+
+
+def retina(turns: int) -> np.ndarray:
+    """The photograph of a retina that scikit-image ships, grey, 1411 x 1411 uint8, in quarter turns."""
+    from skimage import data
+
+    grey = data.retina().mean(axis=2).astype(np.uint8)
+    return np.ascontiguousarray(np.rot90(grey, turns))

@@ -78,7 +78,7 @@ class Reached {
 // Calls finish(place, number of those finished before, node) for each element; returns the nodes, whose numbers tell
 // nothing of their order. levels: of each place, from 1 to counts.size() - 1; 0 in the end.
 template <int Connectivity, class Finish>
-void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch, const Finish& finish) {
+void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch, const Finish finish) {
   constexpr auto steps = neighbour_steps<Connectivity>();
   constexpr int64_t between_checks = 1 << 16;
   uint16_t* const levels = scratch.levels.data();
@@ -133,22 +133,23 @@ void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch
       if (!leave()) return;
       continue;
     }
+    uint16_t* const at = levels + place;
     int64_t highest = 0;
-    const auto for_neighbours = [&](const auto& visit) {
+    const auto for_offsets = [&](const auto& visit) {
       [&]<size_t... k>(std::index_sequence<k...>) {
-        (visit(place + box.offset(steps[k])), ...);
+        (visit(box.offset(steps[k])), ...);
       }(std::make_index_sequence<steps.size()>());
     };
-    for_neighbours([&](int64_t neighbour) { highest = std::max<int64_t>(highest, levels[neighbour]); });
+    for_offsets([&](int64_t offset) { highest = std::max<int64_t>(highest, at[offset]); });
     if (highest > level) {
       int64_t higher = 0;
-      for_neighbours([&](int64_t neighbour) { higher = levels[neighbour] == highest ? neighbour : higher; });
+      for_offsets([&](int64_t offset) { higher = at[offset] == highest ? offset : higher; });
       nodes[node].first = first;
-      enter(higher);
+      enter(place + higher);
       continue;
     }
     reached.pop(level);
-    for_neighbours([&](int64_t neighbour) { reached.push(std::exchange(levels[neighbour], uint16_t{0}), neighbour); });
+    for_offsets([&](int64_t offset) { reached.push(std::exchange(at[offset], uint16_t{0}), place + offset); });
     reached.forget_border();
     const auto here = static_cast<int32_t>(place);
     first ^= (first ^ here) & -static_cast<int32_t>(here < first);  // the least, without a branch: it is never foreseen

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "regions/pages.h"
+
 namespace mk::regions {
 
 namespace {
@@ -18,12 +20,13 @@ double area_variation(const Nodes& nodes, const Node& node, int delta) {
 
 // A local minimum of the variation along the tree; of a node and a child that are equal, the child. The whole image has
 // no boundary: it is not a region, and nothing is compared with it.
-std::vector<int32_t> local_minima(const Nodes& nodes, const MserOptions& options, std::span<double> variation) {
+// Writes the variation of nodes that are large enough.
+std::vector<int32_t> local_minima(const Nodes& nodes, const MserOptions& options, double* variation) {
   std::vector<int32_t> large;
   const std::span<const Node> all = nodes.all();
   for (size_t n = 0; n < all.size(); ++n)
     if (all[n].area() >= options.min_area) large.push_back(static_cast<int32_t>(n));
-  std::vector<double> least_child(all.size());
+  const Pages<double> least_child = allocate_pages<double>(static_cast<int64_t>(all.size()));  // of large nodes
   for (const int32_t n : large) {
     variation[n] = area_variation(nodes, nodes[n], options.delta);
     least_child[n] = std::numeric_limits<double>::infinity();
@@ -44,8 +47,8 @@ std::vector<int32_t> local_minima(const Nodes& nodes, const MserOptions& options
 }  // namespace
 
 StableRegions find_stable(const Nodes& nodes, const MserOptions& options) {
-  std::vector<double> variation(nodes.all().size());
-  std::vector<int32_t> chosen = local_minima(nodes, options, variation);
+  const Pages<double> variation = allocate_pages<double>(static_cast<int64_t>(nodes.all().size()));
+  std::vector<int32_t> chosen = local_minima(nodes, options, variation.get());
   sort_nodes(nodes, chosen);
 
   // Of two nested regions that differ little, the one that varies less, else the larger.
