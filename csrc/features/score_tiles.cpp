@@ -12,24 +12,22 @@ namespace {
 
 // How vectors of one kind add products, finish scores and compare them. Instructions are named, because generic
 // comparisons and products in functions without a target of their own would be taken apart.
-struct BaselineNumbers {
-  using Lanes = BaselineFloats;
-  static constexpr int lanes = Lanes::lanes, group = 1, rows = 6;
+template <class L, int Rows>
+struct Numbers {
+  static constexpr int lanes = L::lanes, group = 1, rows = Rows;
   using Query = float;
   using Target = float;
   using Score = float;
-  using Sums = Lanes::Floats;
+  using Sums = typename L::Floats;
   using Products = Sums;
   [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
+  [[gnu::always_inline]] static Products all(const float* at) { return L::all(at); }
   [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return Lanes::add(sums, a, b);
+    return L::add(sums, a, b);
   }
   [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
   [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
-    uint32_t bits = 0;
-    for (int i = 0; i < lanes; ++i) bits |= static_cast<uint32_t>(scores[i] > limit) << i;
-    return bits;
+    return L::above(scores, L::all(&limit));
   }
 };
 
@@ -67,26 +65,6 @@ struct BaselineWords {
 
 #if defined(__x86_64__)
 
-struct Avx2Numbers {
-  using Lanes = Avx2Floats;
-  static constexpr int lanes = Lanes::lanes, group = 1, rows = 6;
-  using Query = float;
-  using Target = float;
-  using Score = float;
-  using Sums = Lanes::Floats;
-  using Products = Sums;
-  [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
-  [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return Lanes::add(sums, a, b);
-  }
-  [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
-  [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
-    constexpr int greater = 30;
-    return static_cast<uint32_t>(__builtin_ia32_movmskps256(__builtin_ia32_cmpps256(scores, all(&limit), greater)));
-  }
-};
-
 struct Avx2Words {
   static constexpr int lanes = 8, group = 2, rows = 6;
   using Query = int16_t;
@@ -115,27 +93,6 @@ struct Avx2Words {
  private:
   typedef int Quarter __attribute__((vector_size(16)));
   [[gnu::always_inline]] static Sums everywhere(int value) { return __builtin_ia32_pbroadcastd256(Quarter{value}); }
-};
-
-struct Avx512Numbers {
-  using Lanes = Avx512Floats;
-  static constexpr int lanes = Lanes::lanes, group = 1, rows = 12;
-  using Query = float;
-  using Target = float;
-  using Score = float;
-  using Sums = Lanes::Floats;
-  using Products = Sums;
-  [[gnu::always_inline]] static Sums start(const float* biases) { return load_vector<Sums>(biases); }
-  [[gnu::always_inline]] static Products all(const float* at) { return Lanes::all(at); }
-  [[gnu::always_inline]] static Sums add(const Sums& sums, const Products& a, const Products& b) {
-    return Lanes::add(sums, a, b);
-  }
-  [[gnu::always_inline]] static Sums finish(const Sums& sums, const float*) { return sums; }
-  [[gnu::always_inline]] static uint32_t above(const Sums& scores, float limit) {
-    constexpr int greater = 30;
-    return static_cast<uint16_t>(
-        __builtin_ia32_cmpps512_mask(scores, all(&limit), greater, static_cast<uint16_t>(-1), Lanes::as_set));
-  }
 };
 
 struct VnniBytes {
@@ -257,10 +214,13 @@ KernelOf<L> kernel(decltype(KernelOf<L>::tile) tile) {
 const NumberKernel& number_kernel() {
   static const NumberKernel chosen = [] {
 #if defined(__x86_64__)
-    if (simd::level() == simd::Level::avx512) return kernel<Avx512Numbers>(Tile<Avx512Numbers>::avx512);
-    if (simd::level() == simd::Level::avx2) return kernel<Avx2Numbers>(Tile<Avx2Numbers>::avx2);
+    using Wide = Numbers<Avx512Floats, 12>;
+    using Half = Numbers<Avx2Floats, 6>;
+    if (simd::level() == simd::Level::avx512) return kernel<Wide>(Tile<Wide>::avx512);
+    if (simd::level() == simd::Level::avx2) return kernel<Half>(Tile<Half>::avx2);
 #endif
-    return kernel<BaselineNumbers>(Tile<BaselineNumbers>::baseline);
+    using Narrow = Numbers<BaselineFloats, 6>;
+    return kernel<Narrow>(Tile<Narrow>::baseline);
   }();
   return chosen;
 }
