@@ -12,16 +12,42 @@ namespace mk::points {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kMostFloat = std::numeric_limits<float>::max();
 constexpr int64_t kProbes = 64;  // points that tell which coordinate of a node spreads most
 
-template <class T>
-struct Key {
-  T value;
-  int32_t point;
-  bool operator<(const Key& other) const {
-    return value < other.value || (value == other.value && point < other.point);
+// Orders points by a coordinate, rounded to float32, and their number, in one integer. Which points fall on which side
+// need not be exact: boxes are taken from the points that did.
+uint64_t key_of(double value, int32_t point) {
+  const auto bits = std::bit_cast<uint32_t>(static_cast<float>(std::clamp(value, -kMostFloat, kMostFloat)));
+  const uint32_t ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return uint64_t{ordered} << 32 | static_cast<uint32_t>(point);
+}
+
+// The `half` least keys to the front. Quickselect whose partition has no branch to guess wrong (Lomuto's, every key
+// being moved; Alexandrescu 2020, "Lomuto's comeback").
+void select(std::span<uint64_t> keys, int64_t half) {
+  constexpr int64_t few = 32;
+  constexpr int most_rounds = 64;  // about three times what a bad choice of pivots takes; then the library's fallback
+  int64_t first = 0, last = static_cast<int64_t>(keys.size());
+  for (int round = 0; last - first > few && round < most_rounds; ++round) {
+    const uint64_t a = keys[first], b = keys[first + (last - first) / 2], c = keys[last - 1];
+    const uint64_t pivot = std::max(std::min(a, b), std::min(std::max(a, b), c));
+    int64_t less = first;
+    for (int64_t i = first; i < last; ++i) {
+      const uint64_t key = keys[i];
+      keys[i] = keys[less];
+      keys[less] = key;
+      less += key < pivot;
+    }
+    if (less > half)
+      last = less;
+    else if (less == half)
+      return;
+    else
+      first = less;
   }
-};
+  std::nth_element(keys.begin() + first, keys.begin() + half, keys.begin() + last);
+}
 
 template <class T>
 int64_t widest(const Cloud<T>& cloud, std::span<const int32_t> points) {
@@ -41,12 +67,12 @@ int64_t widest(const Cloud<T>& cloud, std::span<const int32_t> points) {
 }
 
 template <class T>
-void divide(const Cloud<T>& cloud, std::span<int32_t> points, int64_t half, std::vector<Key<T>>& keys) {
+void divide(const Cloud<T>& cloud, std::span<int32_t> points, int64_t half, std::vector<uint64_t>& keys) {
   const int64_t d = widest<T>(cloud, points), count = static_cast<int64_t>(points.size());
   keys.resize(points.size());
-  for (int64_t i = 0; i < count; ++i) keys[i] = {cloud.row(points[i])[d], points[i]};
-  std::nth_element(keys.begin(), keys.begin() + half, keys.end());
-  for (int64_t i = 0; i < count; ++i) points[i] = keys[i].point;
+  for (int64_t i = 0; i < count; ++i) keys[i] = key_of(cloud.row(points[i])[d], points[i]);
+  select(keys, half);
+  for (int64_t i = 0; i < count; ++i) points[i] = static_cast<int32_t>(keys[i]);
 }
 
 template <class T>
@@ -99,7 +125,7 @@ PointTree build_point_tree(const Cloud<T>& cloud, bool split) {
     parallel_for(static_cast<int64_t>(level.size()), [&](int64_t i) {
       const TreeNode node = level[i];
       if (node.leaf() || !split) return;
-      thread_local std::vector<Key<T>> keys;
+      thread_local std::vector<uint64_t> keys;
       const int64_t first = node.first * PointTree::kLeaf, last = std::min(tree.size, node.last * PointTree::kLeaf);
       divide<T>(cloud, {tree.order.data() + first, static_cast<size_t>(last - first)},
                 node.middle() * PointTree::kLeaf - first, keys);
