@@ -181,7 +181,7 @@ constexpr std::array<uint64_t, 256> kBitsUpTo = [] {
   return ~(zeros_low | uint64_t{zeros_high} << 32);
 }
 
-// There is no set for AVX-512: what is left to do is waiting for memory.
+// There is no set for AVX-512: bits are counted word by word, and what else there is to do waits for memory.
 struct Avx2 {
   [[gnu::target("avx2,popcnt,bmi")]] static uint32_t pack(const uint8_t* row, int64_t width, bool of_zeros,
                                                           uint64_t* bits) {
