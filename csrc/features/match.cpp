@@ -199,11 +199,13 @@ struct ScoreError {
 
 template <class T>
 std::vector<TwoNearest> nearest_of_numbers(const Rows<T>& queries, const Rows<T>& targets) {
-  // By a power of two, which changes no digit, all numbers come below 1: products cannot overflow.
+  // By a power of two, which changes no digit, all numbers come below 1: products cannot overflow. The power for the
+  // smallest doubles would be infinite; they stay smaller.
+  constexpr int greatest_power = 1000;
   const double greatest = std::max(greatest_size(queries), greatest_size(targets));
   int exponent = 0;
   std::frexp(greatest, &exponent);
-  const double scale = std::ldexp(1.0, -exponent);
+  const double scale = std::ldexp(1.0, std::min(-exponent, greatest_power));
   const NumberKernel& kernel = number_kernel();
   const auto scaled = [scale](T value) { return static_cast<float>(value * scale); };
   const Panels<float> query_panels(queries, kernel.queries, kernel.group, scaled);

@@ -72,6 +72,15 @@ def test_scale(scale: float) -> None:
     assert np.allclose(plain[1] * power, scaled[1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("power", [-1074, -1040, -1000])
+def test_smallest_doubles(power: int) -> None:
+    """The power of two that would bring these near 1 is infinite; their squares are 0."""
+    d1, d2 = np.random.default_rng(10).integers(-9, 9, (2, 12, 5)) * 2.0**power
+    matches, distances = mk.features.match(d1, d2, ratio=1)
+    assert matches[:, 0].tolist() == list(range(12))
+    assert not distances.any()
+
+
 def test_large_and_small_rows_together() -> None:
     d1 = np.array([[1e-20, 0.0], [1.0, 0.0], [1e150, 0.0]])
     d2 = np.array([[0.0, 1e-22], [1e-20, 1e-20], [1.0, 1e-12], [1.0, 1e-3], [-1e150, 0.0], [1e150, 1e140]])

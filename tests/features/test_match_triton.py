@@ -108,11 +108,7 @@ def test_interpreted_scale(scale: float) -> None:
     rng = np.random.default_rng(3)
     power = 2.0 ** np.round(np.log2(scale))
     first, second = (rng.integers(-9, 9, (12, 5)) * power for _ in range(2))
-    if scale > 1e-300:
-        check([first], [second], "cpu")
-    names = [["d1"], ["d2"]]
-    ((pairs, _),) = match_tensors([torch.from_numpy(first)], [torch.from_numpy(second)], names, 1.0, False)
-    assert len(pairs) == 12
+    check([first], [second], "cpu")
 
 
 def test_values_are_refused() -> None:
