@@ -1,7 +1,6 @@
 #include "regions/runs.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "regions/bit_rows.h"

@@ -1,7 +1,7 @@
 // The connected components of a mask as a forest of runs: maximal stretches of set elements in a row.
 // A run takes the label of a run that it touches in one earlier row, or a new one; labels that turn out to be of one
 // component are joined by union-find, strips of rows in parallel. The root of a component is its first label in raster
-// order, whatever the strips. O(elements / 64 + runs) but for the inverse Ackermann function.
+// order, whatever the strips. Beyond reading the mask O(elements / 64 + runs), times the inverse Ackermann function.
 // Union-find on labels of runs: L. He, Y. Chao, K. Suzuki, "A run-based two-scan labeling algorithm" (2008).
 #pragma once
 
