@@ -7,12 +7,13 @@ factor of sqrt(2) in scale; and matches with a slanted view of the same picture 
 on the CPU, also where ours does not.
 
 What bounds ours, counted on the picture of tissue: a feature takes 8 rounds of adaptation on average and each
-round 2,700 bilinear samples (41 x 41, and a margin for the blur), two blurs of 19 taps together and the moments
-of 41 x 41 gradients; the descriptor takes 3,000 samples more, so that 24,000 make a feature. With AVX-512 on one
-thread at about 3.6 GHz a feature takes 46 us: samples 22, blurs 10, moments 2, the descriptor's gradients and
-histogram 4, the share of scale space and blobs 4. A sample reads four pixels by two gathers of pairs; these alone
-take 0.3 ns from the first-level cache, with places and interpolation 0.6 ns, and 0.9 ns among real pictures. The
-blurs run at one multiply-add of a vector a cycle, as unaligned loads allow.
+round 2,700 bilinear samples (41 x 41, and a margin for the blur), two blurs of 19 taps together and the
+moments of 41 x 41 gradients; the descriptor takes 3,000 samples more, so that 24,000 make a feature. With
+AVX-512 on one thread at about 3.6 GHz a feature takes 46 us: samples 22, blurs 10, moments 2, the
+descriptor's gradients and histogram 4, the rest a share of scale space and blobs. A sample reads four pixels
+by two gathers of pairs; these alone take 0.3 ns from the first-level cache, with places and interpolation
+0.6 ns, and 0.9 ns among real pictures. The blurs run at one multiply-add of a vector a cycle, as unaligned
+loads allow.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ def affine_covariant(
     and affine invariant interest point detectors", 2004); its area stays that of the blob. Adaptation
     ends after 15 rounds, at a ratio of the moments below 1.001, or at the last ellipse with axes of a ratio
     up to 5. Patches are blurred alike in all directions of the ellipse, whatever its shape, which discs of
-    a scale space are not.
+    a scale space are not; only an ellipse narrower than the blur of the first level keeps, along its minor
+    axis, what that level has.
 
     Examples
     --------
