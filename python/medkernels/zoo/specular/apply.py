@@ -131,7 +131,7 @@ class Work:
             "metrics": metrics,
             "matches": self.sequence.rows,
             "skipped": [list(entry) for entry in skipped.items()],
-            "files": self.files + self.sequence.files,
+            "files": self.files,
         }
 
     def _add(self, name: str, seconds: float) -> None:
@@ -165,7 +165,7 @@ class Work:
         self.files += ["metrics.csv", "metrics.json", "report.html"]
         if self.sequence.rows:
             write_rows(out_dir / "matches.csv", self.sequence.rows)
-            self.files.append("matches.csv")
+            self.files += ["matches.csv", "matches"]
         cleaning = self.cleaning
         settings = {**asdict(cleaning.detector), "inpainting": cleaning.method, "grow": cleaning.grow}
         text = json.dumps({**metrics, "settings": settings}, indent=2)
@@ -197,26 +197,25 @@ def clean_frames(
     work = Work(cleaning, sequence, _spread(len(frames)) if out_dir is not None else set())
     masks, pictures, names = [], [], _Names()
 
-    def step(item: tuple[Sample, str]) -> tuple[Sample, str, Bools, Pixels]:
+    def step(item: tuple[Sample, str]) -> tuple[Sample, Bools, Pixels]:
         sample, name = item
         mask = work.detect(sample.rgb)
         cleaned = work.fill(sample.rgb, mask)
         if out_dir is not None:
             write_png(out_dir / "masks" / name, mask)
             write_png(out_dir / "cleaned" / name, cleaned)
-        return sample, name, mask, cleaned
+        return sample, mask, cleaned
 
     started = time.perf_counter()
     samples = frames.read("cleaning frames", progress=progress)
-    for sample, name, mask, cleaned in in_order(step, ((one, names.take(one.name)) for one in samples)):
+    for sample, mask, cleaned in in_order(step, ((one, names.take(one.name)) for one in samples)):
         if out_dir is None:
             masks.append(mask)
             pictures.append(cleaned)
-        else:
-            work.files += [f"masks/{name}", f"cleaned/{name}"]
         work.record(sample, mask, cleaned)
     if not work.rows:
         raise frames.nothing("frames")
+    work.files += [] if out_dir is None else ["masks", "cleaned"]
     found = work.finish(time.perf_counter() - started, frames.skipped, out_dir)
     return found if out_dir is not None else found | {"masks": masks, "cleaned": pictures}
 
@@ -241,13 +240,12 @@ def clean_recording(
     def look(number: int, rgb: Pixels, mask: Bools, cleaned: Pixels) -> None:
         name = f"frame {number:06d}"
         write_png(out_dir / "masks" / f"{name}.png", mask)
-        work.files.append(f"masks/{name}.png")
         work.record(Sample(name, rgb, None), mask, cleaned)
 
     ending = path.suffix.lower() if path.suffix.lower() in CODECS else ".mp4"
     name = f"cleaned/{path.stem}{ending}"
     done = clean_video(path, out_dir / name, work.detect, work.fill, look=look, progress=progress)
-    work.files.append(name)
+    work.files += ["masks", name]
     skipped = {}
     if done.announced is not None and done.announced > done.frames:
         lost = done.announced - done.frames

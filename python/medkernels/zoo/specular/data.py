@@ -111,7 +111,7 @@ def is_video(data: Any) -> bool:
     return isinstance(data, (str, Path)) and Path(data).suffix.lower() in VIDEOS and not Path(data).is_dir()
 
 
-def open_frames(data: Data, *, masks: str | Path | None = None) -> Frames:
+def open_frames(data: Data, *, masks: str | Path | None = None, without: Path | None = None) -> Frames:
     """Find frames, and masks where there are any; see the module for what can be given.
 
     Parameters
@@ -120,6 +120,8 @@ def open_frames(data: Data, *, masks: str | Path | None = None) -> Frames:
     masks : path, optional
         Folder of the masks, if it does not lie beside the frames under one of the known names; then `data`
         is the folder of the frames.
+    without : Path, optional
+        A folder of results, which are no frames: it may lie among the frames, but not be their folder.
 
     Returns
     -------
@@ -144,18 +146,20 @@ def open_frames(data: Data, *, masks: str | Path | None = None) -> Frames:
         if masks is not None:
             raise ValueError("masks: goes with a folder of frames, not with a file")
         return Frames((Entry(root.name, root, None),))
-    root = root.resolve()
-    folder, truth = (root, Path(masks).resolve()) if masks is not None else _layout(root)
+    root, results = root.resolve(), None if without is None else without.resolve()
+    folder, truth = (root, Path(masks).resolve()) if masks is not None else _layout(root, results)
     if truth is not None and not truth.is_dir():
         raise FileNotFoundError(f"masks: there is no folder {truth}")
-    frames = _from_folder(folder, truth)
+    if results in (root, folder):
+        raise ValueError(f"out_dir must be another folder than that of the frames, {results}")
+    frames = _from_folder(folder, truth, results)
     if not frames.entries:
         raise frames.nothing(f"pictures (PNG, JPEG, TIFF, BMP) in {folder}")
     return frames
 
 
-def _from_folder(folder: Path, truth: Path | None) -> Frames:
-    files, others = _files(folder)
+def _from_folder(folder: Path, truth: Path | None, results: Path | None) -> Frames:
+    files, others = _files(folder, results)
     skipped = dict.fromkeys(others, "no picture, by its name")
     if truth is None:
         return Frames(tuple(Entry(_name(path, folder), path, None) for path in files), skipped)
@@ -178,9 +182,13 @@ def _from_folder(folder: Path, truth: Path | None) -> Frames:
     return Frames(tuple(entries), skipped)
 
 
-def _layout(root: Path) -> tuple[Path, Path | None]:
+def _layout(root: Path, results: Path | None) -> tuple[Path, Path | None]:
     """The folders of frames and masks below `root`; `root` itself and None without annotation."""
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    folders = [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and path != results and not path.name.startswith(".")
+    ]
     truth = [path for path in folders if _plain(path.name) in MASKS]
     frames = [path for path in folders if path not in truth]
     if len(truth) > 1:
@@ -196,12 +204,14 @@ def _layout(root: Path) -> tuple[Path, Path | None]:
     return root, None
 
 
-def _files(folder: Path) -> tuple[list[Path], list[str]]:
+def _files(folder: Path, results: Path | None = None) -> tuple[list[Path], list[str]]:
     """Pictures below a folder in natural order, and the names of what is none; hidden files are left out."""
     found = [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file()
+        and results not in path.parents
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     found.sort(key=lambda path: natural(_name(path, folder)))
     pictures = [path for path in found if path.suffix.lower() in IMAGES]

@@ -40,8 +40,6 @@ class SequenceMatcher:
         One a pair of frames.
     pictures : list of (picture, text)
         Of the first pairs.
-    files : list of str
-        What was written, relative to `out_dir`.
     seconds : float
         Of matching and of the pictures.
     """
@@ -51,7 +49,6 @@ class SequenceMatcher:
     out_dir: Path | None = None
     rows: list[Row] = field(default_factory=list)
     pictures: list[tuple[Pixels, str]] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
     seconds: float = 0.0
     _key: Key | None = None
 
@@ -70,7 +67,6 @@ class SequenceMatcher:
         if self.out_dir is not None:
             file = f"matches/{len(self.rows):04d}.png"
             picture = draw_matches(before.rgb, cleaned, found, self.out_dir / file)
-            self.files.append(file)
             if len(self.pictures) < KEPT:
                 text = f"{before.name} and {name}: {row['inliers']} inliers of {row['pairs']} pairs"
                 self.pictures.append((picture, text))

@@ -228,20 +228,20 @@ class Specular(HubSystem):
         -------
         dict
             ``names``, ``highlights`` (their number) and ``share`` (of the pixels) of each frame, ``metrics``
-            with the frames per second, ``matches`` of frames, ``skipped`` files and ``files`` written;
-            without `out_dir` also ``masks`` and ``cleaned``, lists of arrays.
+            with the frames per second, ``matches`` of frames, ``skipped`` files, and ``files`` and folders
+            written; without `out_dir` also ``masks`` and ``cleaned``, lists of arrays.
 
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            If there are no frames that can be read.
+            If there are no frames that can be read, or `out_dir` is their own folder.
         OSError
             If a file cannot be written.
         """
         folder = None if out_dir is None else Path(out_dir)
         if not is_video(inputs):
             matcher = SequenceMatcher(self.apart or 0, self.matching, folder)
-            return clean_frames(open_frames(inputs), self.cleaning, matcher, folder)
+            return clean_frames(open_frames(inputs, without=folder), self.cleaning, matcher, folder)
         if folder is None:
             raise ValueError("out_dir: a video needs a folder for what becomes of it")
         matcher = SequenceMatcher(VIDEO_APART if self.apart is None else self.apart, self.matching, folder)
