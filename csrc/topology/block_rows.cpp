@@ -4,9 +4,9 @@
 #include <bit>
 #include <limits>
 
+#include "common/double_lanes.h"
 #include "common/simd.h"
 #include "topology/bar_cost.h"
-#include "topology/double_lanes.h"
 
 namespace mk::topology {
 
@@ -24,7 +24,7 @@ struct Lanes {
 
   [[gnu::always_inline]] static inline Lanes all(double value) {
     Lanes lanes;
-    for (Real& each : lanes.part) each = L::all(value);
+    for (Real& each : lanes.part) each = L::V::broadcast(value);
     return lanes;
   }
   [[gnu::always_inline]] static inline Lanes load(const double* from) {
@@ -215,7 +215,7 @@ template <class L>
 
 // Each instruction set needs functions of its own marked with its target.
 struct BaselinePasses {
-  using L = BaselineDoubles;
+  using L = simd::BaselineDoubles;
   static int64_t euclidean(const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
     return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
   }
@@ -227,7 +227,7 @@ struct BaselinePasses {
 };
 #if defined(__x86_64__)
 struct Avx2Passes {
-  using L = Avx2Doubles;
+  using L = simd::Avx2Doubles;
   [[gnu::target("avx2")]] static int64_t euclidean(const Chooser& bar, const BarBlock* bars, BlockRange range,
                                                    int32_t* block, double* cost) {
     return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
@@ -242,7 +242,7 @@ struct Avx2Passes {
   }
 };
 struct Avx512Passes {
-  using L = Avx512Doubles;
+  using L = simd::Avx512Doubles;
   [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static int64_t euclidean(
       const Chooser& bar, const BarBlock* bars, BlockRange range, int32_t* block, double* cost) {
     return fill_row<Ground::euclidean, L>(bar, bars, range, block, cost);
