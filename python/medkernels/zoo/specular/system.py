@@ -53,6 +53,18 @@ class Specular(HubSystem):
     apart : int, optional
         Match frames so many apart; 0 matches none. If None 25 in videos, which is a second, and none in
         folders of pictures, which need not be a sequence.
+
+    Examples
+    --------
+    >>> from medkernels import zoo
+    >>> from medkernels.zoo.specular.standin import stand_in
+    >>> system = zoo.create("specular", delta=20)
+    >>> frame = stand_in(1)[0]
+    >>> mask, cleaned = system.clean(frame.rgb)
+    >>> bool((mask & frame.truth).sum() > 0.8 * frame.truth.sum())
+    True
+    >>> bool(system.match(frame.rgb, frame.rgb).inliers.mean() > 0.9)
+    True
     """
 
     learned = False
