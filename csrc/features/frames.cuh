@@ -53,12 +53,13 @@ __device__ inline bool sharpen(const DeviceEllipse& ellipse, const double (&m)[3
 }
 
 // The ellipse of each blob, a disc unless `adapted`.
-__global__ void __launch_bounds__(kTeam)
+__global__ void __launch_bounds__(kTeam, kTeamsAtOnce)
     adapt_blobs(DeviceSpace space, const DeviceBlob* blobs, int64_t count, bool adapted, DeviceEllipse* ellipses) {
   __shared__ PatchMemory memory;
   __shared__ float window[kShapeSide];
   __shared__ double parts[3][kWarps];
   __shared__ bool round_enough, going_on;
+  __shared__ Matrix shape;  // of thread 0, as is memory.ellipse between patches
   const int thread = static_cast<int>(threadIdx.x);
   for (int i = thread; i < kShapeSide; i += kTeam) {
     const float from_middle = static_cast<float>((i - kShapeSide / 2) * kShapeStep);
@@ -66,8 +67,10 @@ __global__ void __launch_bounds__(kTeam)
   }
   for (int64_t k = blockIdx.x; k < count; k += gridDim.x) {
     const DeviceBlob blob = blobs[k];
-    DeviceEllipse best{1, 0, blob.sigma, blob.sigma, blob.x, blob.y};  // of thread 0, as `shape`
-    Matrix shape{blob.sigma, 0, 0, blob.sigma};
+    if (thread == 0) {
+      memory.ellipse = {1, 0, blob.sigma, blob.sigma, blob.x, blob.y};
+      shape = {blob.sigma, 0, 0, blob.sigma};
+    }
     for (int iteration = 0; adapted && iteration < kIterations; ++iteration) {
       if (thread == 0) {
         DeviceEllipse next = ellipse_of(shape, blob.x, blob.y);
@@ -76,7 +79,7 @@ __global__ void __launch_bounds__(kTeam)
           const double scale = blob.sigma / sqrt(next.major * next.minor);
           next.major *= scale;
           next.minor *= scale;
-          memory.ellipse = best = next;
+          memory.ellipse = next;
         }
       }
       __syncthreads();
@@ -84,11 +87,11 @@ __global__ void __launch_bounds__(kTeam)
       sample_patch<kShapeSide>(space, blob.image, kShapeStep, memory);
       double moments[3];
       second_moments(memory.patch, window, parts, moments);
-      if (thread == 0) going_on = sharpen(best, moments, shape);
+      if (thread == 0) going_on = sharpen(memory.ellipse, moments, shape);
       __syncthreads();
       if (!going_on) break;
     }
-    if (thread == 0) ellipses[k] = best;
+    if (thread == 0) ellipses[k] = memory.ellipse;
     __syncthreads();  // until all have read what is set anew
   }
 }

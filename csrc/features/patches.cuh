@@ -7,6 +7,7 @@
 namespace mk::cuda::affine {
 
 constexpr int kWarps = 4, kTeam = kWarps * kWarp;
+constexpr int kTeamsAtOnce = 8;  // on a multiprocessor: as many as their registers and 24 KB of shared memory let in
 
 constexpr double kPatchReach = 3;  // sigmas that the blur of patches reaches
 constexpr double kDensest = 1.5;   // samples are at most this many sigmas of the level apart
@@ -71,8 +72,10 @@ struct Axis {
 struct PatchPlan {
   const float* level;
   int32_t width, height;
-  double step;  // of the level, in pixels of the image
   Axis across, down;
+  // In pixels of the level: the first sample, from a row of samples to the next, from a sample of a row to the next.
+  double x, y, down_x, down_y;
+  float across_x, across_y;
 };
 
 // The blurriest level that is not more blurred than the patch is to be along its minor axis.
@@ -84,11 +87,23 @@ __device__ inline PatchPlan plan_patch(const DeviceSpace& space, int image, cons
   const int level = min(static_cast<int>((doublings - octave) * space.levels), space.levels);
   const DeviceOctave& from = space.octaves[octave];
   const double sigma = from.step * features::kBaseSigma * exp2(static_cast<double>(level) / space.levels);
-  PatchPlan plan{space.plane(octave, image, level), from.width, from.height, from.step, {}, {}};
-  plan.across = Axis(ellipse.major, sigma, step, side);
-  plan.down = Axis(ellipse.minor, sigma, step, side);
-  plan.down.dense = min(plan.down.dense, (kMostRows - 1 - 2 * plan.down.margin) / (side - 1));
-  return plan;
+  const Axis across(ellipse.major, sigma, step, side);
+  Axis down(ellipse.minor, sigma, step, side);
+  down.dense = min(down.dense, (kMostRows - 1 - 2 * down.margin) / (side - 1));
+  const Matrix f = matrix_of(ellipse);
+  const double half = (side - 1) / 2.0 * step, du = step / across.dense, dv = step / down.dense;
+  const double u = -half - across.margin * du, v = -half - down.margin * dv;
+  return {.level = space.plane(octave, image, level),
+          .width = from.width,
+          .height = from.height,
+          .across = across,
+          .down = down,
+          .x = (f.a * u + f.b * v + ellipse.x) / from.step,
+          .y = (f.c * u + f.d * v + ellipse.y) / from.step,
+          .down_x = f.b * dv / from.step,
+          .down_y = f.d * dv / from.step,
+          .across_x = static_cast<float>(f.a * du / from.step),
+          .across_y = static_cast<float>(f.c * du / from.step)};
 }
 
 // The memory of a team.
@@ -139,28 +154,21 @@ template <int kSide>
 __device__ void sample_patch(const DeviceSpace& space, int image, double step, PatchMemory& memory) {
   static_assert(kSide <= kLargestSide);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
+  // One thread plans: double precision is slow on some devices.
   if (thread == 0) memory.plan = plan_patch(space, image, memory.ellipse, kSide, step);
   __syncthreads();
-  const PatchPlan plan = memory.plan;
+  const PatchPlan& plan = memory.plan;
   if (warp == 0) blur_weights(plan.across, memory.across);
   if (warp == 1) blur_weights(plan.down, memory.down);
   __syncthreads();
 
-  const DeviceEllipse ellipse = memory.ellipse;
-  const Matrix f = matrix_of(ellipse);
   const int width = plan.across.samples(kSide), height = plan.down.samples(kSide);
-  const double half = (kSide - 1) / 2.0 * step;
-  const double du = step / plan.across.dense, dv = step / plan.down.dense;
-  const double u = -half - plan.across.margin * du, v = -half - plan.down.margin * dv;
-  const float dx = static_cast<float>(f.a * du / plan.step), dy = static_cast<float>(f.c * du / plan.step);
   float *const line = memory.line(warp), *const rows = memory.rows();
   for (int i = warp; i < height; i += kWarps) {
-    const double row = v + i * dv;
-    const float x0 = static_cast<float>((f.a * u + f.b * row + ellipse.x) / plan.step);
-    const float y0 = static_cast<float>((f.c * u + f.d * row + ellipse.y) / plan.step);
+    const float x = static_cast<float>(plan.x + i * plan.down_x), y = static_cast<float>(plan.y + i * plan.down_y);
     for (int k = lane; k < width; k += kWarp) {
       const float along = static_cast<float>(k);
-      line[k] = sample_at(plan, fmaf(along, dx, x0), fmaf(along, dy, y0));
+      line[k] = sample_at(plan, fmaf(along, plan.across_x, x), fmaf(along, plan.across_y, y));
     }
     __syncwarp();
     for (int j = lane; j < kSide; j += kWarp) {

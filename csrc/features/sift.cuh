@@ -59,7 +59,7 @@ __device__ inline void patch_gradients(const DeviceSpace& space, int image, floa
 }
 
 // At most four turns of each blob's ellipse, towards the peaks of the histogram of its gradients, and how many.
-__global__ void __launch_bounds__(kTeam)
+__global__ void __launch_bounds__(kTeam, kTeamsAtOnce)
     find_orientations(DeviceSpace space, const DeviceBlob* blobs, const DeviceEllipse* ellipses, int64_t count,
                       Turn* turns, int32_t* turn_counts) {
   __shared__ PatchMemory memory;
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kTeam)
 }
 
 // Frames, descriptors and responses of features; of all blobs, upright, where `features` is null.
-__global__ void __launch_bounds__(kTeam)
+__global__ void __launch_bounds__(kTeam, kTeamsAtOnce)
     describe_features(DeviceSpace space, const DeviceBlob* blobs, const DeviceEllipse* ellipses,
                       const DeviceFeature* features, int64_t count, FeatureArrays out) {
   static_assert(kTeam == features::kDescriptorLength && kTeam == kPlaces * kPlaces * kDirections);
