@@ -14,8 +14,7 @@ from medkernels.benchmarks import gpu  # noqa: E402
 from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E402
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
-from medkernels import benchmarks, regions, render  # noqa: E402
-from tests.reference.affine_covariant import affine_covariant  # noqa: E402
+from medkernels import benchmarks, features, regions, render  # noqa: E402
 from tests.reference.label import label, measures  # noqa: E402
 from tests.reference.match import match  # noqa: E402
 from tests.reference.max_tree import max_tree  # noqa: E402
@@ -96,15 +95,25 @@ def check_matches(op: str, device: str) -> None:
 
 
 def check_features(op: str, device: str) -> None:
+    """On a GPU against the CPU, which is checked without one: the reference needs SciPy."""
     module = benchmarks.load_op(op)
     for case in module.cases("small"):
         inputs = case.inputs(device, 1)
-        found = {k: torch.as_tensor(v).cpu() for k, v in module.PROVIDERS[0].run(inputs, False).items()}
-        frames, descriptors, _ = affine_covariant(inputs["host"] / 255, peak_threshold=module.PEAK, count=6)
-        gaps = torch.cdist(torch.from_numpy(frames[:, :, 2]), found["result"].double())
-        near, best = gaps.min(1)
+        options = {"peak_threshold": module.PEAK, "max_features": inputs["count"]}
+        found = [
+            torch.as_tensor(part).cpu() for part in features.affine_covariant(inputs["image"], **options)
+        ]
+        if device == "cpu":
+            from tests.reference.affine_covariant import affine_covariant
+
+            wanted = affine_covariant(inputs["host"] / 255, peak_threshold=module.PEAK, count=6)
+        else:
+            wanted = features.affine_covariant(inputs["host"], **options)
+            assert len(found[0]) == len(wanted[0])
+        frames, descriptors = (torch.from_numpy(part).float() for part in wanted[:2])
+        near, best = torch.cdist(frames[:, :, 2], found[0][:, :, 2]).min(1)
         assert (near < 0.05).all(), case.name
-        likeness = (torch.from_numpy(descriptors) * found["descriptors"][best]).sum(1)
+        likeness = (descriptors * found[1][best]).sum(1)
         # Where an adaptation ends, at the greatest ratio of the axes, may depend on rounding.
         assert (likeness > 0.99).sum() >= len(frames) - 1, case.name
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import medkernels as mk
-from tests.features.test_affine_covariant import texture
 
 # Not by what torch says: where there is a GPU that it cannot use, this is to fail and not to be skipped.
 pytestmark = [
@@ -19,6 +18,16 @@ pytestmark = [
 ]
 
 features = mk.features.affine_covariant
+
+
+def texture(seed: int, size: tuple[int, ...], sigma: float = 1.5) -> np.ndarray:
+    """Smooth noise from 0 to 1, along the first two axes."""
+    noise = np.fft.fft2(np.random.default_rng(seed).normal(size=size), axes=(0, 1))
+    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1]))
+    window = np.exp(-2 * (np.pi * sigma * frequency) ** 2).reshape(*size[:2], *[1] * (len(size) - 2))
+    smooth = np.fft.ifft2(noise * window, axes=(0, 1)).real
+    return (smooth - smooth.min()) / (smooth.max() - smooth.min())
+
 
 OPTIONS: list[dict[str, Any]] = [
     {},
