@@ -81,7 +81,7 @@ class Provider:
         "relative grad <input>"; `compare_diagrams` finds "largest".
     library : the package that it imports; where that is not installed the provider is left out.
     amounts : (inputs, outputs) -> how much it found, by name, for work of which one finds more than another.
-        Counted once in each case, not timed.
+        Counted once in each case that is no point of a curve, not timed.
     """
 
     name: str

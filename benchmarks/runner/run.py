@@ -124,7 +124,9 @@ def _run_op(
             with _threads(case.threads or threads):
                 times, outputs = _time(case, providers, sets, direction, clock, BUDGETS[sizes])
             differences = {p.name: check(case, p, outputs[OURS], outputs[p.name]) for p in providers[1:]}
-            amounts = {p.name: p.amounts(sets[0], outputs[p.name]) for p in providers if p.amounts}
+            amounts = {
+                p.name: p.amounts(sets[0], outputs[p.name]) for p in providers if p.amounts and not case.curve
+            }
             del outputs
             work = case.work(sets[0], direction == BOTH)
             for provider in providers:

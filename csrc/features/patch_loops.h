@@ -32,7 +32,7 @@ struct CellGrid {
 };
 
 struct PatchLoops {
-  // Bilinear values. Rows start `stride` floats apart; up to seven more than there are columns are written.
+  // Bilinear values. Rows start `stride` floats apart, and are filled up to a multiple of 16.
   void (*sample)(const Pixels& image, const Grid& grid, int64_t stride, float* out);
   // out[i kPatchRow + j] = sum over k of weights[k] in[i stride + offsets[k] + j], for all j below kPatchRow.
   void (*across)(const float* in, int64_t stride, const int32_t* offsets, const float* weights, int count, int rows,
