@@ -12,8 +12,8 @@ together and the moments of 41 x 41 gradients; the patch that is described takes
 24,000 make a feature. With AVX-512 on one thread at about 3.6 GHz a blob takes 50 us with its share of scale
 space: samples 22, blurs 10, moments 2, gradients and histogram of the descriptor 4. A sample reads four
 pixels by two gathers of pairs; these alone take 0.3 ns from the first-level cache, with places and
-interpolation 0.6 ns, and 0.9 ns among real pictures. The blurs run at one multiply-add of a vector a cycle, as
-unaligned loads allow. OpenCV's takes about as long for each feature that it lists, without any adaptation.
+interpolation 0.6 ns, and 0.9 ns among real pictures. The blurs run at one multiply-add of a vector a cycle,
+as unaligned loads allow. OpenCV's takes about as long for each feature that it lists, without any adaptation.
 """
 
 from __future__ import annotations
