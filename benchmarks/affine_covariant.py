@@ -4,7 +4,8 @@ They are different methods for the same job, and find different amounts. OpenCV'
 SIFT on each, so it lists most places many times; Kornia's adapts a shape in one step, for as many features as
 ours. So each is told by what it finds: features as listed; distinct ones, of those within 2 pixels and a
 factor of sqrt(2) in scale; and matches with a slanted view of the same picture that are right. All three turn
-frames along the gradients, as OpenCV's always does. The peers work on the CPU, also where ours does not.
+frames along the gradients, as OpenCV's always does. The peers work on the CPU, also where ours does not. A
+machine for GPUs may lack SciPy and scikit-image: then nothing is counted, and noise is all there is to see.
 
 What bounds ours, counted on the picture of tissue: the ellipse of a blob takes 8 rounds of adaptation on
 average and each round 2,700 bilinear samples (41 x 41, and a margin for the blur), two blurs of 19 taps
@@ -19,6 +20,7 @@ as unaligned loads allow. OpenCV's takes about as long for each feature that it 
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -49,11 +51,12 @@ AMOUNTS = ("features", "distinct features", "right matches")
 
 
 def cases(sizes: str) -> list[Case]:
-    """A stained section of tissue and noise, then a curve over the side of the image."""
+    """A stained section of tissue, if it is there, and noise; then a curve over the side of the image."""
     if sizes == "small":
         return [_noise("96 x 80, 100 features", (80, 96), 100), _noise("side 64", (64, 64), 50, 64)]
+    tissue = Case(TISSUE, lambda device, seed: _placed(_tissue(seed), device) | {"count": 5000}, _work)
     return [
-        Case(TISSUE, lambda device, seed: _placed(_tissue(seed), device) | {"count": 5000}, _work),
+        *([tissue] if find_spec("skimage") else []),
         _noise("noise, 720 x 576, 5000 features", (576, 720), 5000),
         *(_noise(f"side {side}", (side, side), side * side // 80, side) for side in (256, 512, 1024, 2048)),
     ]
@@ -166,7 +169,8 @@ def _provider(name: str, run: Any, missing: float = 0.0, library: str = "") -> P
         counts = (len(places), int(distinct(places, scales).sum()), right)
         return dict(zip(AMOUNTS, counts, strict=True))
 
-    return Provider(name, run, missing, compare=_missing, library=library, amounts=amounts)
+    countable = amounts if find_spec("scipy") else None
+    return Provider(name, run, missing, compare=_missing, library=library, amounts=countable)
 
 
 OPENCV, KORNIA = "OpenCV AffineFeature", "Kornia"
