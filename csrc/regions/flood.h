@@ -25,7 +25,7 @@
 namespace mk::regions {
 
 // Elements that have been reached and are not finished, a stack for each level. An element that has been reached has
-// level 0, like the border: it goes onto stack 0, which is forgotten, for a test would cost more than a push.
+// level 0, like the border; if it is pushed, it goes onto stack 0, which is forgotten.
 class Reached {
  public:
   // counts[l] elements have level l.
@@ -75,12 +75,16 @@ class Reached {
   uint8_t* used_;
 };
 
-// Calls finish(place, number of those finished before, node) for each element; returns the nodes, whose numbers tell
-// nothing of their order. levels: of each place, from 1 to counts.size() - 1; 0 in the end.
+// Floods the levels of a scratch, from 1 to counts.size() - 1 for elements and 0 for the border; they are 0 in the end.
+// Calls finish(place, number of those finished before, node) for each element, and leaves the nodes in the scratch;
+// their numbers tell nothing of how they are nested.
 template <int Connectivity, class Finish>
 void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch, const Finish finish) {
   constexpr auto steps = neighbour_steps<Connectivity>();
   constexpr int64_t between_checks = 1 << 16;
+  constexpr size_t few = 4;  // of so few neighbours it is faster to push all than to ask which are to be pushed
+  std::array<int64_t, steps.size()> offsets;
+  for (size_t k = 0; k < steps.size(); ++k) offsets[k] = box.offset(steps[k]);
   uint16_t* const levels = scratch.levels.data();
   std::vector<int32_t>& open = scratch.open;  // of each level the node that is being flooded
   open.assign(counts.size(), kNone);
@@ -128,7 +132,7 @@ void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch
 
   enter(box.place(0, 0, 0));
   for (;;) {
-    int64_t place = reached.top(level);
+    const int64_t place = reached.top(level);
     if (place == kNone) {
       if (!leave()) return;
       continue;
@@ -149,10 +153,21 @@ void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch
       continue;
     }
     reached.pop(level);
-    for_offsets([&](int64_t offset) { reached.push(std::exchange(at[offset], uint16_t{0}), place + offset); });
-    reached.forget_border();
+    if constexpr (steps.size() <= few) {
+      for_offsets([&](int64_t offset) { reached.push(std::exchange(at[offset], uint16_t{0}), place + offset); });
+      reached.forget_border();
+    } else {
+      uint32_t ahead = 0;
+      [&]<size_t... k>(std::index_sequence<k...>) {
+        ((ahead |= uint32_t{at[offsets[k]] != 0} << k), ...);
+      }(std::make_index_sequence<steps.size()>());
+      for (; ahead != 0; ahead &= ahead - 1) {
+        const int64_t offset = offsets[std::countr_zero(ahead)];
+        reached.push(std::exchange(at[offset], uint16_t{0}), place + offset);
+      }
+    }
     const auto here = static_cast<int32_t>(place);
-    first ^= (first ^ here) & -static_cast<int32_t>(here < first);  // the least, without a branch: it is never foreseen
+    first ^= (first ^ here) & -static_cast<int32_t>(here < first);  // the least: processors cannot foresee a branch
     finish(here, finished, node);
     if (++finished % between_checks == 0) check_interrupt();
   }

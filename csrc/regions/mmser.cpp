@@ -1,47 +1,52 @@
 #include "regions/mmser.h"
 
 #include <algorithm>
-#include <limits>
+#include <utility>
 
 namespace mk::regions {
 
 BrightRegions find_bright(const Nodes& nodes, const MmserOptions& options) {
   const std::span<const Node> all = nodes.all();
   const auto bright = [&](const Node& node) { return Nodes::level(node) >= options.min_level; };
-  const auto growth_of = [&](const Node& node) {
+  // The growth if it is at most `limit`, else some number above: most nodes soon grow by more than matters.
+  const auto growth_within = [&](const Node& node, int64_t limit) {
     const Node* lower = &node;
-    while (lower->parent != kNone && nodes[lower->parent].level >= node.level - options.delta)
+    while (lower->area() - node.area() <= limit && lower->parent != kNone &&
+           nodes[lower->parent].level >= node.level - options.delta)
       lower = &nodes[lower->parent];
     return lower->area() - node.area();
   };
-  // Of bright nodes; others are only asked for as parents of these.
-  std::vector<int32_t> growth(all.size()), least_child(all.size(), std::numeric_limits<int32_t>::max());
+
+  // Of nodes that may be stable the growth. The whole image is never one of them.
+  std::vector<int32_t> stable, growth(all.size(), kNone);
   for (size_t n = 0; n < all.size(); ++n) {
-    if (!bright(all[n])) continue;
-    growth[n] = growth_of(all[n]);
-    if (all[n].parent == kNone) continue;
-    int32_t& least = least_child[all[n].parent];
-    least = std::min(least, growth[n]);
-  }
-  // The whole image is never one of them.
-  const auto is_stable = [&](const Node& node, size_t n) {
+    const Node& node = all[n];
     if (!bright(node) || node.parent == kNone || node.area() < options.min_area || node.area() >= options.max_area)
-      return false;
-    if (growth[n] > node.area() || growth[n] > least_child[n]) return false;
-    const Node& up = nodes[node.parent];
-    return growth[n] <= (bright(up) ? growth[node.parent] : growth_of(up));
-  };
-  BrightRegions found;
-  std::vector<uint8_t> covered(all.size(), 0);
-  for (size_t n = 0; n < all.size(); ++n) {
-    if (!is_stable(all[n], n)) continue;
-    found.nodes.push_back(static_cast<int32_t>(n));
-    covered[all[n].parent] = 1;
+      continue;
+    const int32_t grown = growth_within(node, node.area());
+    if (grown > node.area()) continue;
+    growth[n] = grown;
+    stable.push_back(static_cast<int32_t>(n));
   }
+  std::vector<uint8_t> unstable(all.size(), 0);
+  for (const Node& child : all) {
+    if (child.parent == kNone) continue;
+    const int32_t grown = growth[child.parent];
+    if (grown > 0 && growth_within(child, grown - 1) < grown) unstable[child.parent] = 1;
+  }
+  std::erase_if(stable, [&](int32_t n) {
+    const int32_t grown = growth[n];
+    return unstable[n] != 0 || (grown > 0 && growth_within(nodes[nodes[n].parent], grown - 1) < grown);
+  });
+
   // Where a node and a child of it are equally stable, the child stands for both.
-  std::erase_if(found.nodes, [&](int32_t n) { return covered[n] != 0; });
-  sort_nodes(nodes, found.nodes);
-  for (const int32_t n : found.nodes) found.growths.push_back(growth[n]);
+  std::vector<uint8_t>& covered = unstable;
+  for (const int32_t n : stable) covered[nodes[n].parent] = 1;
+  std::erase_if(stable, [&](int32_t n) { return covered[n] != 0; });
+  sort_nodes(nodes, stable);
+  BrightRegions found;
+  for (const int32_t n : stable) found.growths.push_back(growth[n]);
+  found.nodes = std::move(stable);
   return found;
 }
 
