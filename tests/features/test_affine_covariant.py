@@ -13,6 +13,7 @@ ndimage = pytest.importorskip("scipy.ndimage")
 
 import medkernels as mk  # noqa: E402
 from medkernels import _backends  # noqa: E402
+from medkernels.features import _arrays  # noqa: E402
 from tests.reference.affine_covariant import affine_covariant as reference  # noqa: E402
 
 features = mk.features.affine_covariant
@@ -340,3 +341,18 @@ def test_too_large_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         features(GOOD)
     with pytest.raises(ValueError, match="image of 2 images of up to 20 x 20 pixels is too large"):
         features([GOOD, GOOD[:8]])
+
+
+def test_on_a_gpu_without_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    image = torch.from_numpy(texture(8, (40, 50)))
+    wanted = features(image)
+    monkeypatch.setattr(_arrays.Kind, "on_gpu", True)  # as far as anybody can tell here
+    monkeypatch.setattr(_backends, "cuda_module", lambda: None)
+    monkeypatch.delenv("MEDKERNELS_CPU_FALLBACK", raising=False)
+    with pytest.raises(mk.BackendError, match="affine_covariant: this build has no CUDA kernels"):
+        features(image)
+    monkeypatch.setenv("MEDKERNELS_CPU_FALLBACK", "1")
+    with pytest.warns(mk.MedkernelsWarning, match="affine_covariant: this build has no CUDA kernels"):
+        found = features(image)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))

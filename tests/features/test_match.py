@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import medkernels as mk
 from medkernels import _backends
+from medkernels.features import _arrays
 from tests.reference.match import match as reference
 
 DTYPES = (np.float32, np.float64, np.uint8)
@@ -318,7 +319,20 @@ def test_refusals_of_tensors() -> None:
         mk.features.match(good.bfloat16(), good.bfloat16())
 
 
-def test_no_gpu_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    d1 = torch.arange(12.0).reshape(4, 3)
+    wanted = mk.features.match(d1, d1)
+
+    def missing(name: str) -> Any:
+        raise mk.BackendError(f"{name} on a GPU needs triton")
+
+    monkeypatch.setattr(_arrays.Kind, "on_gpu", True)  # as far as anybody can tell here
+    monkeypatch.setattr(_backends, "triton_kernels", missing)
     monkeypatch.delenv("MEDKERNELS_CPU_FALLBACK", raising=False)
-    with pytest.raises(mk.BackendError, match="match: there is no kernel for tensors on cuda:0"):
-        _backends.fall_back_to_cpu("match", "there is no kernel for tensors on cuda:0")
+    with pytest.raises(mk.BackendError, match="match: match on a GPU needs triton; set MEDKERNELS_CPU"):
+        mk.features.match(d1, d1)
+    monkeypatch.setenv("MEDKERNELS_CPU_FALLBACK", "1")
+    with pytest.warns(mk.MedkernelsWarning, match="needs triton; computing on the CPU"):
+        found = mk.features.match(d1, d1)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
