@@ -5,6 +5,14 @@
 //
 // Derived, not measured: compiled for sm_90 a thread has 64 registers and a team 24 KB of shared memory, so that eight
 // teams of 128 threads work on a multiprocessor at a time.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+#include <vector>
+
+#include "common/cuda.h"
+#include "common/launch.cuh"
 #include "features/affine_covariant_cuda.h"
 #include "features/extrema.cuh"
 #include "features/sift.cuh"
