@@ -111,9 +111,9 @@ class Finder {
     fill_space(memory.space, grey, wide, options_.doubled, memory.between, stream_);
   }
 
-  // All blobs of the group, each once, ordered as on the CPU; `features` of those of each image are kept.
+  // The strongest blobs of each image, in the order of the CPU. Where there are more than room, the list is made anew.
   std::vector<DeviceBlob> find_blobs(const DeviceSpace& space) {
-    int64_t pixels = space.images * space.octaves[0].pixels();
+    const int64_t pixels = space.images * space.octaves[0].pixels();
     auto room = static_cast<uint32_t>(std::clamp<int64_t>(pixels / kPixelsOfBlob, 4096, int64_t{1} << 31));
     auto* const count = static_cast<uint32_t*>(request_.allocate(sizeof(uint32_t)));
     for (;;) {
