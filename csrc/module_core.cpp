@@ -7,6 +7,7 @@
 
 namespace py = pybind11;
 
+void bind_attention(py::module_& m);
 void bind_features(py::module_& m);
 void bind_points(py::module_& m);
 void bind_regions(py::module_& m);
@@ -47,6 +48,8 @@ PYBIND11_MODULE(_core, m) {
     }
   });
 
+  py::module_ attention = m.def_submodule("attention");
+  bind_attention(attention);
   py::module_ features = m.def_submodule("features");
   bind_features(features);
   py::module_ points = m.def_submodule("points");

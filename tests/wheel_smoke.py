@@ -22,6 +22,19 @@ import numpy as np
 RED, WHITE = [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
 
+def prob_sparse(array: Callable[[Any], Any]) -> Any:
+    """Three queries out of ten get rows of their own."""
+    import medkernels as mk
+
+    steps = np.linspace(-1.0, 1.0, 10)
+    rows = np.stack([steps, steps**2], axis=1)[None, None]
+    result = mk.attention.prob_sparse(array(3 * rows), array(rows), array(rows), factor=1)
+    assert tuple(result.shape) == (1, 1, 10, 2)
+    mean = rows.mean(axis=2, keepdims=True)
+    assert (np.abs(plain(result) - mean).max(axis=3) > 1e-9).sum() == 3
+    return result
+
+
 def ellipses(array: Callable[[Any], Any]) -> Any:
     """A red ellipse on white."""
     import medkernels as mk
@@ -279,6 +292,7 @@ def specular_mask(array: Callable[[Any], Any]) -> Any:
 
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
+    ("attention", "prob_sparse"): prob_sparse,
     ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
     ("points", "ball_query"): ball_query,

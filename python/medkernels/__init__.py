@@ -1,5 +1,7 @@
 """Fast, differentiable structure kernels for medical imaging, and a zoo of published systems on top.
 
+``medkernels.attention``
+    Sparse attention: chosen queries, chosen keys, memories; differentiable.
 ``medkernels.features``
     Local features of images that deform with them, and matching of their descriptors.
 ``medkernels.points``
@@ -34,12 +36,13 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import distributed, features, points, regions, render, topology, zoo
+    from medkernels import attention, distributed, features, points, regions, render, topology, zoo
 
 __all__ = [
     "BackendError",
     "MedkernelsWarning",
     "__version__",
+    "attention",
     "distributed",
     "features",
     "get_num_threads",
@@ -52,7 +55,7 @@ __all__ = [
     "zoo",
 ]
 
-_SUBMODULES = ("distributed", "features", "points", "regions", "render", "topology", "zoo")
+_SUBMODULES = ("attention", "distributed", "features", "points", "regions", "render", "topology", "zoo")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -2,6 +2,7 @@ from typing import Any
 
 version: str
 compiler: str
+attention: Any
 features: Any
 points: Any
 regions: Any

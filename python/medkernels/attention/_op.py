@@ -1,0 +1,119 @@
+"""What all ops of the family share: how they are described, and the way to the right implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medkernels import _backends, _checks, _interop
+
+Array = npt.NDArray[Any]
+Options = tuple[Any, ...]
+Shape = tuple[Any, ...]  # integers, or the symbolic ones of a graph that is being traced
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One op.
+
+    Attributes
+    ----------
+    name : its public name.
+    shapes : patterns of its arrays, in order, as `_checks.check_shapes` reads them.
+    options : the schema of its options, as PyTorch writes it.
+    kept : how many outputs follow the result, for the backward pass.
+    outputs : (shapes of the arrays, options) -> shapes and dtypes of what `forward` gives: the result,
+        then what the backward pass needs. A dtype of None is that of the arrays.
+    forward : (arrays, options) -> these outputs.
+    backward : (gradient of the result, arrays, outputs, options) -> the gradients of the arrays.
+    """
+
+    name: str
+    shapes: dict[str, str]
+    options: str
+    kept: int
+    outputs: Callable[[Sequence[Shape], Options], list[tuple[Shape, str | None]]]
+    forward: Callable[[Sequence[Array], Options], tuple[Array, ...]]
+    backward: Callable[[Array, Sequence[Array], Sequence[Array], Options], tuple[Array, ...]]
+
+
+def check(op: Op, arrays: Sequence[Any]) -> None:
+    """Check shapes, dtypes and devices of arrays of one framework."""
+    named = dict(zip(op.shapes, arrays, strict=True))
+    sizes = _checks.check_shapes(named, op.shapes)
+    for letter, size in sizes.items():
+        if letter in "DE" and size < 1:
+            owner = next(name for name, pattern in op.shapes.items() if letter in pattern.split())
+            raise ValueError(
+                f"{owner} must have rows of at least one element, but has shape {list(named[owner].shape)}"
+            )
+        if size > _checks.MAX_INDEX:
+            raise ValueError(f"{letter} is {size}, more than {_checks.MAX_INDEX}")
+    first_name, first = next(iter(named.items()))
+    for name, array in named.items():
+        if array.dtype != first.dtype:
+            raise TypeError(f"{name} is {array.dtype}, but {first_name} is {first.dtype}: use one dtype")
+        if getattr(array, "device", None) != getattr(first, "device", None):
+            raise ValueError(
+                f"{name} is on {array.device}, but {first_name} is on {first.device}: use one device"
+            )
+    dtype = getattr(first.dtype, "name", str(first.dtype)).removeprefix("torch.")
+    if dtype not in ("float32", "float64"):
+        raise TypeError(f"{first_name} must be float32 or float64, not {dtype}")
+
+
+def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Options]) -> Any:
+    """Check arrays and compute with the implementation for their framework.
+
+    `options` gives the options for the shapes of the arrays, which have been checked when it is called.
+    """
+    framework = _interop.common_framework(named)
+    if framework == "torch":
+        from medkernels.attention import _torch
+
+        return _torch.run(op, named, options)
+    if framework == "jax":
+        from medkernels.attention import _jax
+
+        return _jax.run(op, named, options)
+    if framework == "cupy":
+        _backends.fall_back_to_cpu(op.name, "there is no kernel for CuPy arrays")
+        import cupy
+
+        result = run(op, {name: cupy.asnumpy(array) for name, array in named.items()}, options)
+        return cupy.asarray(result)
+    restore = _interop.restorer(next(iter(named.values())))
+    views = _numpy_arrays(named)
+    check(op, views)
+    return restore(forward(op, views, options([view.shape for view in views]))[0])
+
+
+def forward(op: Op, arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:
+    """The C++ forward pass."""
+    return op.forward(_ready(arrays), options)
+
+
+def backward(
+    op: Op, grad: Array, arrays: Sequence[Array], outputs: Sequence[Array], options: Options
+) -> tuple[Array, ...]:
+    """The C++ backward pass."""
+    grad = _interop.kernel_array(grad, arrays[0].dtype)
+    kept = [_interop.kernel_array(output, output.dtype) for output in outputs]
+    return op.backward(grad, _ready(arrays), kept, options)
+
+
+def _ready(arrays: Sequence[Array]) -> list[Array]:
+    dtype = arrays[0].dtype.newbyteorder("=")
+    return [_interop.kernel_array(array, dtype) for array in arrays]
+
+
+def _numpy_arrays(named: dict[str, Any]) -> list[Array]:
+    """NumPy views; plain Python sequences take the dtype of the arrays."""
+    views = {name: _interop.numpy_view(array, name) for name, array in named.items()}
+    plain = {name for name, array in named.items() if _interop.framework_of(array) == "python"}
+    dtype = next((view.dtype for name, view in views.items() if name not in plain), np.dtype(np.float64))
+    return [view.astype(dtype) if name in plain else view for name, view in views.items()]

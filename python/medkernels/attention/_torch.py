@@ -1,0 +1,104 @@
+"""The family as PyTorch operators: autograd, fake tensors, vmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medkernels import _backends, _interop
+from medkernels.attention import _op
+from medkernels.attention._op import Op, Options, Shape
+from medkernels.attention.prob_sparse import PROB_SPARSE
+
+
+def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Options]) -> Tensor:
+    """Compute with torch tensors."""
+    like = next(array for array in named.values() if isinstance(array, Tensor))
+    tensors = [
+        array if isinstance(array, Tensor) else torch.as_tensor(array, dtype=like.dtype, device=like.device)
+        for array in named.values()
+    ]
+    _op.check(op, tensors)
+    result: Tensor = _OPERATORS[op.name](*tensors, *options([tensor.shape for tensor in tensors]))[0]
+    return result
+
+
+def _on_host(op: Op, tensors: Sequence[Tensor]) -> list[Any]:
+    device = tensors[0].device.type
+    if device != "cpu":
+        _backends.fall_back_to_cpu(op.name, f"there is no kernel for {device!r} tensors")
+    return [_interop.numpy_view(tensor.cpu(), "tensor") for tensor in tensors]
+
+
+def _define(op: Op) -> Any:
+    """Register the forward and backward operators of one op and tie them together."""
+    count, outputs = len(op.shapes), 1 + op.kept
+    tensors = ", ".join(f"Tensor {name}" for name in op.shapes)
+    kept = ", ".join(f"Tensor output{i}" for i in range(outputs))
+    results = f"({', '.join(['Tensor'] * outputs)})"
+    grads = f"({', '.join(['Tensor'] * count)})"
+
+    @torch.library.custom_op(
+        f"medkernels::{op.name}", mutates_args=(), schema=f"({tensors}, {op.options}) -> {results}"
+    )
+    def forward(*args: Any) -> tuple[Tensor, ...]:
+        arrays = _on_host(op, args[:count])
+        return tuple(torch.from_numpy(a).to(args[0].device) for a in _op.forward(op, arrays, args[count:]))
+
+    @forward.register_fake
+    def _(*args: Any) -> tuple[Tensor, ...]:
+        found = op.outputs([tensor.shape for tensor in args[:count]], args[count:])
+        return tuple(
+            args[0].new_empty(shape, dtype=getattr(torch, dtype) if dtype else None) for shape, dtype in found
+        )
+
+    @torch.library.custom_op(
+        f"medkernels::{op.name}_backward",
+        mutates_args=(),
+        schema=f"(Tensor grad, {tensors}, {kept}, {op.options}) -> {grads}",
+    )
+    def backward(*args: Any) -> tuple[Tensor, ...]:
+        grad, *arrays = _on_host(op, args[: 1 + count + outputs])
+        found = _op.backward(op, grad, arrays[:count], arrays[count:], args[1 + count + outputs :])
+        return tuple(torch.from_numpy(a).to(args[0].device) for a in found)
+
+    @backward.register_fake
+    def _(*args: Any) -> tuple[Tensor, ...]:
+        return tuple(tensor.new_empty(tensor.shape) for tensor in args[1 : 1 + count])
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs[:count], *output)
+        ctx.options = inputs[count:]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    def differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        none = (None,) * len(ctx.options)
+        if grad is None:
+            return (None,) * count + none
+        return (*backward(grad, *ctx.saved_tensors, *ctx.options), *none)
+
+    forward.register_autograd(differentiate, setup_context=setup_context)
+    _register_vmap(forward, count)
+    _register_vmap(backward, 1 + count + outputs)
+    return forward
+
+
+def _register_vmap(of: Any, tensors: int) -> None:
+    """Fold the dimension that vmap maps over into the batch."""
+
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        folded = []
+        for tensor, dim in zip(args[:tensors], in_dims[:tensors], strict=True):
+            stacked = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            folded.append(stacked.flatten(0, 1))
+        results = of(*folded, *args[tensors:])
+        return tuple(r.unflatten(0, (info.batch_size, -1)) for r in results), (0,) * len(results)
+
+    of.register_vmap(vmap)
+
+
+_OPERATORS = {op.name: _define(op) for op in (PROB_SPARSE,)}
