@@ -55,6 +55,8 @@ class Reached {
     used_[level] = 1;
   }
   void pop(int64_t level) { --tops_[level]; }
+  // The place whose turn comes after some others, to be fetched, if the stack is that high; else any number.
+  int32_t later(int64_t level) const { return tops_[level][-pushed_before]; }
   void forget_border() { tops_[0] = border_; }
 
   // The next lower level with elements, when `level` has none left; 0 if there is none.
@@ -70,6 +72,7 @@ class Reached {
 
  private:
   static constexpr int64_t word = sizeof(uint64_t), most_neighbours = 26;
+  static constexpr int64_t pushed_before = 6;  // fastest of 0, 1, 3, 6, 12 in a volume of 256^3; less than the border's
   int32_t* border_;
   int32_t** tops_;
   uint8_t* used_;
@@ -153,6 +156,13 @@ void flood(const Box box, std::span<const int32_t> counts, FloodScratch& scratch
       continue;
     }
     reached.pop(level);
+    if constexpr (Connectivity == 6 || Connectivity > 8) {
+      const uint16_t* const later = levels + reached.later(level);
+      for (const int64_t away : {box.row, box.slice}) {
+        __builtin_prefetch(later - away, 1);
+        __builtin_prefetch(later + away, 1);
+      }
+    }
     if constexpr (steps.size() <= few) {
       for_offsets([&](int64_t offset) { reached.push(std::exchange(at[offset], uint16_t{0}), place + offset); });
       reached.forget_border();
