@@ -22,6 +22,18 @@ import numpy as np
 RED, WHITE = [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
 
+def knn_memory(array: Callable[[Any], Any]) -> Any:
+    """The two nearest of three entries."""
+    import medkernels as mk
+
+    memory = mk.attention.MemoryBank(capacity=3)
+    entries = np.array([[[[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]]])
+    memory.append(entries, entries)
+    result = mk.attention.knn_memory(array([[[[1.0, 1.0]]]]), entries.tolist(), memory.values.tolist(), k=2)
+    assert np.allclose(plain(result), 0.5)
+    return result
+
+
 def prob_sparse(array: Callable[[Any], Any]) -> Any:
     """Three queries out of ten get rows of their own."""
     import medkernels as mk
@@ -224,6 +236,19 @@ def ball_query(array: Callable[[Any], Any]) -> Any:
     return squared
 
 
+#: Neighbours of three nodes; the last has one.
+TABLE = [[1, 2], [0, 2], [0, -1]]
+
+
+def edge_softmax(array: Callable[[Any], Any]) -> Any:
+    """Equal scores, those of absent edges aside."""
+    import medkernels as mk
+
+    weights = mk.points.edge_softmax(array([[7.0, 7.0], [0.0, 0.0], [3.0, 5.0]]), TABLE)
+    assert np.allclose(plain(weights), [[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]])
+    return weights
+
+
 def farthest_point_sampling(array: Callable[[Any], Any]) -> Any:
     """Both ends, then what is farthest from both."""
     import medkernels as mk
@@ -233,6 +258,15 @@ def farthest_point_sampling(array: Callable[[Any], Any]) -> Any:
     return picks
 
 
+def gather_sum(array: Callable[[Any], Any]) -> Any:
+    """Of two neighbours, and of one."""
+    import medkernels as mk
+
+    sums = mk.points.gather_sum(array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]]), TABLE)
+    assert plain(sums).tolist() == [[6.0, 60.0], [5.0, 50.0], [1.0, 10.0]]
+    return sums
+
+
 def knn(array: Callable[[Any], Any]) -> Any:
     """Two neighbours each."""
     import medkernels as mk
@@ -240,6 +274,32 @@ def knn(array: Callable[[Any], Any]) -> Any:
     indices, squared = mk.points.knn(four_points(array), k=2, include_self=False)
     assert plain(indices).tolist() == [[1, 2], [0, 2], [3, 1], [2, 1]]
     return squared
+
+
+def plane(array: Callable[[Any], Any]) -> Any:
+    """A triangle at height 2, and a point below it."""
+    return array([[0.0, 0.0, 2.0], [1.0, 0.0, 2.0], [0.0, 1.0, 2.0], [0.5, 0.5, 0.0]])
+
+
+def local_reference_axis(array: Callable[[Any], Any]) -> Any:
+    """Of the triangle: up."""
+    import medkernels as mk
+
+    axes = mk.points.local_reference_axis(plane(array), [[1, 2], [0, 2], [0, 1], [3, 3]], weighted=False)
+    assert plain(axes).tolist() == [[0.0, 0.0, 1.0]] * 3 + [[0.0, 0.0, 0.0]]
+    return axes
+
+
+def rotation_invariant_features(array: Callable[[Any], Any]) -> Any:
+    """The neighbours of a corner of the triangle, in one turn."""
+    import medkernels as mk
+
+    points = plane(array)
+    axes = mk.points.local_reference_axis(points, [[1, 2], [0, 2], [0, 1], [3, 3]], weighted=False)
+    features, ordered = mk.points.rotation_invariant_features(points, axes, [0], [[1, 2]])
+    assert plain(ordered).tolist() == [[1, 2]]
+    assert np.allclose(plain(features)[0, :, 0], 1.0)
+    return features
 
 
 def picture(array: Callable[[Any], Any], channels: int = 0) -> Any:
@@ -292,12 +352,17 @@ def specular_mask(array: Callable[[Any], Any]) -> Any:
 
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
+    ("attention", "knn_memory"): knn_memory,
     ("attention", "prob_sparse"): prob_sparse,
     ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
     ("points", "ball_query"): ball_query,
+    ("points", "edge_softmax"): edge_softmax,
     ("points", "farthest_point_sampling"): farthest_point_sampling,
+    ("points", "gather_sum"): gather_sum,
     ("points", "knn"): knn,
+    ("points", "local_reference_axis"): local_reference_axis,
+    ("points", "rotation_invariant_features"): rotation_invariant_features,
     ("regions", "area_open"): area_open,
     ("regions", "fill_holes"): fill_holes,
     ("regions", "label"): label,
@@ -323,6 +388,8 @@ CONSTANT = {op for op in CALLS if op[0] == "regions"} | {
     ("points", "ball_query"),
     ("points", "farthest_point_sampling"),
     ("points", "knn"),
+    ("points", "local_reference_axis"),
+    ("points", "rotation_invariant_features"),
     ("topology", "betti_curve"),
     ("topology", "wasserstein_matrix"),
 }

@@ -1,54 +1,24 @@
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
 
-#include <cmath>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "common/check.h"
 #include "common/parallel.h"
 #include "points/ball_query.h"
+#include "points/binding_arrays.h"
 #include "points/farthest_point_sampling.h"
 #include "points/knn.h"
 
 namespace py = pybind11;
 
+void bind_points_features(py::module_& m);
+
 namespace {
 
-// C-contiguous and of the exact type: the Python layer has already converted. Items of one call share their dtype.
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-template <class T>
-using Arrays = std::vector<Array<T>>;
-
-template <class T>
-std::vector<mk::points::Cloud<T>> clouds(const Arrays<T>& arrays) {
-  std::vector<mk::points::Cloud<T>> result;
-  for (const auto& array : arrays)
-    result.push_back({{array.data(), static_cast<size_t>(array.size())}, array.shape(0), array.shape(1)});
-  return result;
-}
-
-// Values up to here keep squared distances finite.
-template <class T>
-constexpr T kMost = std::is_same_v<T, float> ? T(1e18) : T(1e150);
-
-template <class T>
-void check_clouds(const std::vector<mk::points::Cloud<T>>& items, const std::vector<std::string>& names) {
-  const char* wanted =
-      std::is_same_v<T, float> ? "finite and at most 1e18 in size" : "finite and at most 1e150 in size";
-  for (size_t i = 0; i < items.size(); ++i)
-    mk::check_values(items[i].values, names[i], wanted, [](T value) { return std::abs(value) <= kMost<T>; });
-}
-
-template <class T>
-std::vector<std::span<T>> outputs(Arrays<T>& arrays) {
-  std::vector<std::span<T>> result;
-  for (auto& array : arrays) result.push_back({array.mutable_data(), static_cast<size_t>(array.size())});
-  return result;
-}
+using mk::points::Arrays;
+using mk::points::check_clouds;
+using mk::points::clouds;
+using mk::points::outputs;
 
 template <class T>
 void farthest_point_sampling(const Arrays<T>& points, const std::vector<std::string>& names, int64_t start,
@@ -112,4 +82,5 @@ void bind_type(py::module_& m) {
 void bind_points(py::module_& m) {
   bind_type<float>(m);
   bind_type<double>(m);
+  bind_points_features(m);
 }

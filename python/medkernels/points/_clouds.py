@@ -72,11 +72,11 @@ def take(op: str, points: Any, queries: Any = None) -> Clouds:
     BackendError
         For arrays on a GPU, unless the fallback to the CPU is allowed.
     """
-    first = split(op, "points", _positions(points), _is_batch)
+    first = split(op, "points", positions(points), _is_batch)
     asking = (
         Items([], [], first.many, None)
         if queries is None
-        else split(op, "queries", _positions(queries), _is_batch)
+        else split(op, "queries", positions(queries), _is_batch)
     )
     kind = common_kind(first, asking)
     _check(first, asking, queries is not None)
@@ -93,12 +93,12 @@ def is_batch(points: Any) -> bool:
     return not isinstance(points, (list, tuple))
 
 
-def _positions(value: Any) -> Any:
+def positions(value: Any) -> Any:
     """The positions of one of Open3D's point clouds; anything else as it is."""
     if type(value).__module__.partition(".")[0] == "open3d" and hasattr(value, "point"):
         return value.point.positions
     if isinstance(value, (list, tuple)):
-        return [_positions(item) for item in value]
+        return [positions(item) for item in value]
     return value
 
 
