@@ -37,7 +37,7 @@ struct AffineRequest {
 };
 
 // The features of the first images of a request: as many images of one size as fit in the memory. If `bad` is not -1,
-// that image holds a value that is not finite; nothing is found then.
+// that image holds a value that is not finite or too large; nothing is found then.
 struct AffineCounts {
   std::vector<int64_t> features;  // of each image that is done
   int64_t bad = -1;

@@ -14,6 +14,7 @@
 #include "common/parallel.h"
 #include "features/affine_covariant.h"
 #include "features/match.h"
+#include "features/scale_space.h"
 
 namespace py = pybind11;
 
@@ -93,7 +94,9 @@ py::list affine_covariant(const std::vector<Array<float>>& images, bool many, in
   {
     const py::gil_scoped_release release;
     for (size_t i = 0; i < images.size(); ++i)
-      mk::check_finite(std::span{images[i].data(), static_cast<size_t>(images[i].size())}, item_name("image", i, many));
+      mk::check_values(std::span{images[i].data(), static_cast<size_t>(images[i].size())}, item_name("image", i, many),
+                       "finite and at most 1e15 in size",
+                       [](float value) { return std::abs(value) <= mk::features::kMostGrey; });
     mk::parallel_for(std::ssize(images), [&](int64_t i) {
       const mk::features::Pixels pixels{images[i].data(), static_cast<int32_t>(images[i].shape(1)),
                                         static_cast<int32_t>(images[i].shape(0))};

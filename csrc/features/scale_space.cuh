@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "common/cuda.h"
 #include "common/launch.cuh"
@@ -17,7 +16,6 @@ constexpr int kMostOctaves = 32;  // each has half the side of the one before
 constexpr int kMostRadius = 63;   // of a blur; an octave of one level has the greatest, 45
 constexpr int32_t kSmallestSide = 12;
 constexpr double kBlurReach = 4;  // sigmas
-constexpr float kGreatestFloat = std::numeric_limits<float>::max();
 
 struct DeviceOctave {
   float* values;  // [images, planes, height, width]
@@ -91,7 +89,7 @@ struct BlurWeights {
   }
 };
 
-// One channel of float, as large as the image; images with values that are not finite are marked.
+// One channel of float, as large as the image; images with values that are not finite, or too large, are marked.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     to_grey(const DeviceImage* images, Pieces pieces, double scale, Planes out, int* bad) {
@@ -107,7 +105,7 @@ __global__ void __launch_bounds__(kThreads)
       value = static_cast<double>(values[at]);
     const float grey = static_cast<float>(value * scale);
     out.values[image * out.apart + at] = grey;
-    if (!(fabsf(grey) <= kGreatestFloat)) atomicExch(bad + image, 1);
+    if (!(fabsf(grey) <= features::kMostGrey)) atomicExch(bad + image, 1);
   });
 }
 

@@ -10,6 +10,9 @@
 
 namespace mk::features {
 
+// Of a pixel. Squares of gradients, and sums of them, stay far from the end of float32.
+inline constexpr float kMostGrey = 1e15f;
+
 // Blur of level 0 of each octave, in its own pixels, and blur that an image comes with, in its own (Lowe 2004).
 inline constexpr double kBaseSigma = 1.6, kInputSigma = 0.5;
 

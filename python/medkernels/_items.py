@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from medkernels import _backends, _interop
+from medkernels import _backends, _device, _interop
 
 Restore = Callable[[npt.NDArray[Any]], Any]
 
@@ -95,7 +95,7 @@ class Kind(NamedTuple):
     @property
     def on_gpu(self) -> bool:
         """Whether the arrays lie where CUDA and Triton can read them."""
-        return self.framework == "cupy" or (self.framework == "torch" and self.like.device.type == "cuda")
+        return _device.is_on_cuda(self.like)
 
 
 def common_kind(*arguments: Items) -> Kind:

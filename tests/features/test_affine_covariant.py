@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 ndimage = pytest.importorskip("scipy.ndimage")
 
 import medkernels as mk  # noqa: E402
-from medkernels import _backends  # noqa: E402
-from medkernels.features import _arrays  # noqa: E402
+from medkernels import _backends, _items  # noqa: E402
 from tests.reference.affine_covariant import affine_covariant as reference  # noqa: E402
 
 features = mk.features.affine_covariant
@@ -256,6 +255,16 @@ def test_results() -> None:
     assert len(features(image, edge_threshold=1.5).frames) < count
 
 
+def test_greatest_values() -> None:
+    """Nothing overflows: the blobs and descriptors of small values."""
+    image = np.random.default_rng(3).random((64, 64)).astype(np.float32)
+    power = np.float32(2.0**49)
+    plain, large = features(image), features(image * power, peak_threshold=0.01 * float(power))
+    assert len(plain.frames) > 5
+    assert np.array_equal(plain.frames, large.frames)
+    assert np.allclose(plain.descriptors, large.descriptors, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(2, 2), (2, 50), (3, 3), (50, 2), (13, 400)])
 def test_small_and_flat_images(size: tuple[int, int]) -> None:
     for image in (np.zeros(size), np.full(size, 0.7), np.indices(size).sum(axis=0) % 2.0):
@@ -310,7 +319,7 @@ GOOD = np.zeros((20, 20))
         (GOOD[None, None], {}, ValueError, r"image\[0\] must have shape \[H, W\] .* has shape \[1, 20, 20\]"),
         ([GOOD, GOOD[0]], {}, ValueError, r"image\[1\] must have shape \[H, W\] .* has shape \[20\]"),
         ([GOOD, GOOD.astype(int)], {}, TypeError, r"image\[1\] must be uint8, .* not int64"),
-        ([GOOD, GOOD + np.nan], {}, ValueError, r"image\[1\] must be finite, but element 0 .* is -?nan"),
+        ([GOOD, GOOD + np.nan], {}, ValueError, r"image\[1\] must be finite .*, but element 0 .* is -?nan"),
         ([GOOD, "here"], {}, TypeError, r"image\[1\] must be an array of numbers"),
         (GOOD[:1], {}, ValueError, r"image must have 2 x 2 to \d+ pixels, but has shape \[1, 20\]"),
         (GOOD[:, :0], {}, ValueError, r"but has shape \[20, 0\]"),
@@ -318,8 +327,9 @@ GOOD = np.zeros((20, 20))
         (GOOD.astype(np.float16), {}, TypeError, "float32 or float64, not float16"),
         (GOOD.astype(bool), {}, TypeError, "image must be an array of numbers, not of dtype bool"),
         ("here", {}, TypeError, "image must be an array of numbers"),
-        (GOOD + np.nan, {}, ValueError, "image must be finite, but element 0 .* is -?nan"),
-        (GOOD + 1e300, {}, ValueError, "image must be finite, but element 0 .* is inf"),
+        (GOOD + np.nan, {}, ValueError, "image must be finite .*, but element 0 .* is -?nan"),
+        (GOOD + 1e300, {}, ValueError, "image must be finite .*, but element 0 .* is inf"),
+        (GOOD + 2e15, {}, ValueError, "at most 1e.?15 in size, but element 0 .* is 2e"),
         (GOOD, {"levels": 0}, ValueError, "levels must be from 1 to 16, not 0"),
         (GOOD, {"levels": 2.0}, TypeError, "levels must be an integer, not 2.0"),
         (GOOD, {"peak_threshold": -1}, ValueError, "peak_threshold must be at least 0, not -1"),
@@ -347,7 +357,7 @@ def test_on_a_gpu_without_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     image = torch.from_numpy(texture(8, (40, 50)))
     wanted = features(image)
-    monkeypatch.setattr(_arrays.Kind, "on_gpu", True)  # as far as anybody can tell here
+    monkeypatch.setattr(_items.Kind, "on_gpu", True)  # as far as anybody can tell here
     monkeypatch.setattr(_backends, "cuda_module", lambda: None)
     monkeypatch.delenv("MEDKERNELS_CPU_FALLBACK", raising=False)
     with pytest.raises(mk.BackendError, match="affine_covariant: this build has no CUDA kernels"):

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import medkernels as mk
-from medkernels import _backends
-from medkernels.features import _arrays
+from medkernels import _backends, _items
 from tests.reference.match import match as reference
 
 DTYPES = (np.float32, np.float64, np.uint8)
@@ -327,7 +326,7 @@ def test_on_a_gpu_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise mk.BackendError(f"{name} on a GPU needs triton")
 
-    monkeypatch.setattr(_arrays.Kind, "on_gpu", True)  # as far as anybody can tell here
+    monkeypatch.setattr(_items.Kind, "on_gpu", True)  # as far as anybody can tell here
     monkeypatch.setattr(_backends, "triton_kernels", missing)
     monkeypatch.delenv("MEDKERNELS_CPU_FALLBACK", raising=False)
     with pytest.raises(mk.BackendError, match="match: match on a GPU needs triton; set MEDKERNELS_CPU"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from medkernels import _checks
 from medkernels._device import Device
-from medkernels.features._arrays import Items, dtype_name
+from medkernels._items import Items, dtype_name
 
 #: Numbers of a descriptor.
 LENGTH = 128

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medkernels import _backends, _checks
 from medkernels._device import free_memory
-from medkernels.features._arrays import Items, Kind, placed
+from medkernels._items import Items, Kind, placed
 
 #: The greatest size of a number for each dtype, and what messages say of it.
 LIMITS = {

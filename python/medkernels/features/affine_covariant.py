@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medkernels import _backends, _checks, _core, _device, _interop
-from medkernels.features._arrays import Items, Kind, common_kind, dtype_name, placed, split, to_numpy
+from medkernels._items import Items, Kind, common_kind, dtype_name, placed, split, to_numpy
 
 #: Levels of an octave beyond these make neighbouring scales too alike to tell blobs from noise.
 MOST_LEVELS = 16
 
 #: Pixels of the image, so that those of its doubled version can be counted in 32 bits.
+MOST_GREY = 1e15  # of a pixel, as in the core
 MOST_PIXELS = _checks.MAX_INDEX // 4
 
 DTYPES = ("uint8", "uint16", "float32", "float64")
@@ -92,7 +93,8 @@ def affine_covariant(
     Raises
     ------
     ValueError
-        For other shapes, NaN or infinite values, options out of range, or an image too large for memory.
+        For other shapes, values that are NaN, infinite or beyond 1e15, options out of range, or an image too
+        large for memory.
     TypeError
         For other dtypes or what is no array.
     medkernels.BackendError
@@ -183,10 +185,13 @@ def _on_gpu(module: ModuleType, kind: Kind, images: Items, options: tuple[Any, .
 
     def check_finite(name: str, array: Any) -> None:
         grey = _grey(device.to_host(array))
-        bad = np.flatnonzero(~np.isfinite(grey))
+        bad = np.flatnonzero(~(np.abs(grey) <= MOST_GREY))
         if len(bad):
             value = grey.flat[bad[0]]
-            raise ValueError(f"{name} must be finite, but element {bad[0]} (in row-major order) is {value}")
+            raise ValueError(
+                f"{name} must be finite and at most {MOST_GREY:g} in size, "
+                f"but element {bad[0]} (in row-major order) is {value}"
+            )
 
     found = [
         AffineFeatures(*parts) for parts in _affine_cuda.find(module, ready, options, device, check_finite)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medkernels import _backends, _checks, _core, _interop
-from medkernels.features._arrays import Items, common_kind, dtype_name, split, to_numpy
+from medkernels._items import Items, common_kind, dtype_name, split, to_numpy
 
 DTYPES = ("float32", "float64", "uint8")
 
