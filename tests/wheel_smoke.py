@@ -240,6 +240,37 @@ def ball_query(array: Callable[[Any], Any]) -> Any:
 TABLE = [[1, 2], [0, 2], [0, -1]]
 
 
+def grid_atoms(array: Callable[[Any], Any]) -> Any:
+    """An atom in the middle of the second of two channels."""
+    import medkernels as mk
+
+    place = {"center": [0, 0, 0], "side": 2, "resolution": 1}
+    grid = mk.points.grid_atoms(array([[0.0, 0.0, 0.0]]), [1], 1.0, **place)
+    assert tuple(grid.shape) == (2, 3, 3, 3)
+    assert np.allclose(plain(grid)[1, 1, 1], [np.exp(-2), 1, np.exp(-2)])
+    return grid
+
+
+def voxelize(array: Callable[[Any], Any]) -> Any:
+    """Two points in one cell."""
+    import medkernels as mk
+
+    points = [[-0.9, -0.9, -0.9], [-0.8, -0.9, -0.9]]
+    grid = mk.points.voxelize(points, array([[1.0], [2.0]]), resolution=2, subtract_mean=False)
+    assert plain(grid).ravel().tolist() == [1.5] + [0.0] * 7
+    return grid
+
+
+def devoxelize(array: Callable[[Any], Any]) -> Any:
+    """Halfway between two cells."""
+    import medkernels as mk
+
+    grid = array([[[[0.0, 1.0], [2.0, 3.0]], [[4.0, 5.0], [6.0, 7.0]]]])
+    features = mk.points.devoxelize(grid, array([[-0.5, -1.0, -1.0]]), subtract_mean=False)
+    assert plain(features).tolist() == [[2.0]]
+    return features
+
+
 def edge_softmax(array: Callable[[Any], Any]) -> Any:
     """Equal scores, those of absent edges aside."""
     import medkernels as mk
@@ -357,12 +388,15 @@ CALLS = {
     ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
     ("points", "ball_query"): ball_query,
+    ("points", "devoxelize"): devoxelize,
     ("points", "edge_softmax"): edge_softmax,
     ("points", "farthest_point_sampling"): farthest_point_sampling,
     ("points", "gather_sum"): gather_sum,
+    ("points", "grid_atoms"): grid_atoms,
     ("points", "knn"): knn,
     ("points", "local_reference_axis"): local_reference_axis,
     ("points", "rotation_invariant_features"): rotation_invariant_features,
+    ("points", "voxelize"): voxelize,
     ("regions", "area_open"): area_open,
     ("regions", "fill_holes"): fill_holes,
     ("regions", "label"): label,

@@ -12,6 +12,7 @@
 namespace py = pybind11;
 
 void bind_points_features(py::module_& m);
+void bind_points_grids(py::module_& m);
 
 namespace {
 
@@ -83,4 +84,5 @@ void bind_points(py::module_& m) {
   bind_type<float>(m);
   bind_type<double>(m);
   bind_points_features(m);
+  bind_points_grids(m);
 }
