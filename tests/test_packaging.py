@@ -26,9 +26,14 @@ WITHOUT_KERNEL = {
 
 
 def public_ops() -> list[tuple[str, str]]:
-    """(domain, op) of every public op."""
+    """(domain, op) of every public op; classes, which hold what ops give or take, are none."""
     modules = {domain: importlib.import_module(f"medkernels.{domain}") for domain in DOMAINS}
-    return [(domain, op) for domain, module in modules.items() for op in sorted(module.__all__)]
+    return [
+        (domain, op)
+        for domain, module in modules.items()
+        for op in sorted(module.__all__)
+        if not isinstance(getattr(module, op), type)
+    ]
 
 
 def installed_packages_loaded(statement: str) -> set[str]:

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "attention/knn_memory.h"
 #include "attention/prob_sparse.h"
 
 namespace py = pybind11;
@@ -46,6 +47,21 @@ mk::attention::ProbSparse<T> prob_sparse(const Array<T>& q, const Array<T>& k, c
 }
 
 template <class T>
+mk::attention::KnnMemory<T> knn_memory(const Array<T>& q, const Array<T>& keys, const Array<T>& values, int64_t k,
+                                       double scale) {
+  return {q.shape(0) * q.shape(1),
+          q.shape(2),
+          keys.shape(2),
+          q.shape(3),
+          values.shape(3),
+          k,
+          in(q),
+          in(keys),
+          in(values),
+          scale};
+}
+
+template <class T>
 void bind_type(py::module_& m) {
   m.def(
       "prob_sparse",
@@ -81,6 +97,41 @@ void bind_type(py::module_& m) {
       },
       py::arg("grad").noconvert(), py::arg("q").noconvert(), py::arg("k").noconvert(), py::arg("v").noconvert(),
       py::arg("rows").noconvert(), py::arg("chosen").noconvert(), py::arg("levels").noconvert(), py::arg("scale"));
+
+  m.def(
+      "knn_memory",
+      [](const Array<T>& q, const Array<T>& keys, const Array<T>& values, int64_t k, double scale) {
+        const auto input = knn_memory(q, keys, values, k, scale);
+        Array<T> rows({q.shape(0), q.shape(1), q.shape(2), values.shape(3)});
+        Array<int32_t> entries({q.shape(0), q.shape(1), q.shape(2), py::ssize_t{k}});
+        Array<T> weights({q.shape(0), q.shape(1), q.shape(2), py::ssize_t{k}});
+        const mk::attention::KnnMemoryResult<T> result{out(rows), out(entries), out(weights)};
+        {
+          const py::gil_scoped_release release;
+          mk::attention::knn_memory(input, result);
+        }
+        return py::make_tuple(rows, entries, weights);
+      },
+      py::arg("q").noconvert(), py::arg("keys").noconvert(), py::arg("values").noconvert(), py::arg("k"),
+      py::arg("scale"));
+
+  m.def(
+      "knn_memory_backward",
+      [](const Array<T>& grad, const Array<T>& q, const Array<T>& keys, const Array<T>& values,
+         const Array<int32_t>& entries, const Array<T>& weights, double scale) {
+        const auto input = knn_memory(q, keys, values, entries.shape(3), scale);
+        Array<T> grad_q = like(q);
+        const std::span<const T> upstream = in(grad), own_weights = in(weights);
+        const std::span<const int32_t> own = in(entries);
+        const std::span<T> gradient = out(grad_q);
+        {
+          const py::gil_scoped_release release;
+          mk::attention::differentiate_knn_memory(input, upstream, own, own_weights, gradient);
+        }
+        return grad_q;
+      },
+      py::arg("grad").noconvert(), py::arg("q").noconvert(), py::arg("keys").noconvert(), py::arg("values").noconvert(),
+      py::arg("entries").noconvert(), py::arg("weights").noconvert(), py::arg("scale"));
 }
 
 }  // namespace

@@ -84,8 +84,8 @@ template <class T>
 RunSums<T> attend(const ProbSparse<T>& input, const ActiveRows<T>& queries, int64_t head, int64_t begin, int64_t end) {
   const TileKernels<T>& kernels = tile_kernels<T>();
   const int64_t width = queries.width, first = head * input.length;
-  TileReader<T> keys(input.keys.data() + first * input.dims, input.dims);
-  TileReader<T> values(input.values.data() + first * input.value_dims, input.value_dims);
+  TileReader<T> keys(input.keys.data() + first * input.dims, input.dims, padded<T>(input.dims));
+  TileReader<T> values(input.values.data() + first * input.value_dims, input.value_dims, padded<T>(input.value_dims));
   RunSums<T> sums;
   sums.top.assign(static_cast<size_t>(width), std::numeric_limits<T>::lowest());
   sums.total.assign(static_cast<size_t>(width), T(0));
@@ -192,8 +192,8 @@ void differentiate_run(const ProbSparse<T>& input, const ActiveGradients<T>& row
                        int64_t head, int64_t begin, int64_t end, T* by_query, const ProbSparseGradient<T>& gradient) {
   const TileKernels<T>& kernels = tile_kernels<T>();
   const int64_t width = rows.queries.width, first = head * input.length;
-  TileReader<T> keys(input.keys.data() + first * input.dims, input.dims);
-  TileReader<T> values(input.values.data() + first * input.value_dims, input.value_dims);
+  TileReader<T> keys(input.keys.data() + first * input.dims, input.dims, padded<T>(input.dims));
+  TileReader<T> values(input.values.data() + first * input.value_dims, input.value_dims, padded<T>(input.value_dims));
   const int64_t key_stride = keys.stride(), value_stride = values.stride();
   std::vector<T> scores(static_cast<size_t>(kTile * width)), products(scores.size());
   std::vector<T> key_tile(static_cast<size_t>(kTile * key_stride)),
@@ -227,7 +227,7 @@ void differentiate_run(const ProbSparse<T>& input, const ActiveGradients<T>& row
 
 template <class T>
 void prob_sparse(const ProbSparse<T>& input, const ProbSparseResult<T>& result) {
-  check_scores(input.queries, input.keys, input.dims, input.scale);
+  check_scores(input.queries, input.keys, "k", input.dims, input.scale);
   check_summands(input.values, "v");
   if (input.heads == 0 || input.length == 0) return;
   select_all(input, result.active);

@@ -9,6 +9,7 @@
 #include <span>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -46,11 +47,11 @@ class PaddedRows {
   std::vector<T> copy_;
 };
 
-// Tiles of kTile rows with padded elements: where they stand if they are whole, else in a buffer.
+// Tiles of kTile rows of `stride` elements: where they stand if they are whole and need no padding, else in a buffer.
 template <class T>
 class TileReader {
  public:
-  TileReader(const T* rows, int64_t dims) : rows_(rows), dims_(dims), stride_(padded<T>(dims)) {}
+  TileReader(const T* rows, int64_t dims, int64_t stride) : rows_(rows), dims_(dims), stride_(stride) {}
 
   // The rows from `first` on, of which `count` are there; those that are not there are zero.
   const T* read(int64_t first, int64_t count) {
@@ -108,11 +109,13 @@ void check_summands(std::span<const T> values, std::string_view name) {
 
 // Throws if queries or keys are not finite, or if a sum of `dims` of their products, times `scale`, could be too large.
 template <class T>
-void check_scores(std::span<const T> queries, std::span<const T> keys, int64_t dims, double scale) {
+void check_scores(std::span<const T> queries, std::span<const T> keys, std::string_view keys_name, int64_t dims,
+                  double scale) {
   // The logarithms, as the product may be too large for double.
-  const double logarithm = std::log2(greatest_size(queries, "q")) + std::log2(greatest_size(keys, "k")) +
+  const double logarithm = std::log2(greatest_size(queries, "q")) + std::log2(greatest_size(keys, keys_name)) +
                            std::log2(static_cast<double>(dims)) + std::max(0.0, std::log2(scale));
-  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits) refuse_size<T>("q and k", "scores", logarithm);
+  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits)
+    refuse_size<T>("q and " + std::string(keys_name), "scores", logarithm);
 }
 
 }  // namespace mk::attention

@@ -78,6 +78,18 @@ template <class L, class T>
 }
 
 template <class L, class T>
+[[gnu::always_inline]] inline void tile_above(const T* scores, int64_t count, int64_t width, const T* limits,
+                                              uint64_t* hits) {
+  using Real = typename L::Real;
+  for (int64_t key = 0; key < count; ++key) hits[key] = 0;
+  for (int64_t first = 0; first < width; first += L::lanes) {
+    const Real limit = load_vector<Real>(limits + first);
+    for (int64_t key = 0; key < count; ++key)
+      hits[key] |= static_cast<uint64_t>(L::above(load_vector<Real>(scores + key * width + first), limit)) << first;
+  }
+}
+
+template <class L, class T>
 [[gnu::always_inline]] inline void tile_slopes(T* scores, T* products, int64_t count, int64_t width, const T* level,
                                                const T* mean) {
   using Real = typename L::Real;
@@ -100,6 +112,9 @@ struct Baseline {
   static bool soften(T* scores, int64_t count, const Columns<T>& columns) {
     return soften_tile<L>(scores, count, columns);
   }
+  static void above(const T* scores, int64_t count, int64_t width, const T* limits, uint64_t* hits) {
+    tile_above<L>(scores, count, width, limits, hits);
+  }
   static void slopes(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean) {
     tile_slopes<L>(scores, products, count, width, level, mean);
   }
@@ -112,6 +127,10 @@ struct Avx2 {
   [[gnu::target("avx2,fma")]] static void multiply_add(const Product<T>& product) { multiply_all<L, T, true>(product); }
   [[gnu::target("avx2,fma")]] static bool soften(T* scores, int64_t count, const Columns<T>& columns) {
     return soften_tile<L>(scores, count, columns);
+  }
+  [[gnu::target("avx2,fma")]] static void above(const T* scores, int64_t count, int64_t width, const T* limits,
+                                                uint64_t* hits) {
+    tile_above<L>(scores, count, width, limits, hits);
   }
   [[gnu::target("avx2,fma")]] static void slopes(T* scores, T* products, int64_t count, int64_t width, const T* level,
                                                  const T* mean) {
@@ -132,6 +151,11 @@ struct Avx512 {
                                                                                           const Columns<T>& columns) {
     return soften_tile<L>(scores, count, columns);
   }
+  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void above(const T* scores, int64_t count,
+                                                                                         int64_t width, const T* limits,
+                                                                                         uint64_t* hits) {
+    tile_above<L>(scores, count, width, limits, hits);
+  }
   [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void slopes(T* scores, T* products,
                                                                                           int64_t count, int64_t width,
                                                                                           const T* level,
@@ -143,7 +167,7 @@ struct Avx512 {
 
 template <class Set, class T>
 TileKernels<T> kernels_of() {
-  return {Set::multiply, Set::multiply_add, Set::soften, Set::slopes};
+  return {Set::multiply, Set::multiply_add, Set::soften, Set::above, Set::slopes};
 }
 
 template <class T>

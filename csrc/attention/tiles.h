@@ -39,6 +39,8 @@ struct TileKernels {
   void (*multiply_add)(const Product<T>&);  // result += left right
   // Turns `count` rows of scores into exp(score - top). Returns whether any top has risen.
   bool (*soften)(T* scores, int64_t count, const Columns<T>& columns);
+  // hits[key] gets a bit for each column, of at most 64, whose score is above its limit.
+  void (*above)(const T* scores, int64_t count, int64_t width, const T* limits, uint64_t* hits);
   // Turns scores into p = exp(score - level), and products into slopes p (product - mean).
   void (*slopes)(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean);
 };

@@ -11,7 +11,7 @@ from medkernels.benchmarks.runner import cases  # noqa: E402
 
 from tests.reference import prob_sparse as reference  # noqa: E402
 
-OPS = ("prob_sparse",)
+OPS = ("knn_memory", "prob_sparse")
 
 
 @pytest.mark.parametrize("op", OPS)

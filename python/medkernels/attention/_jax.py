@@ -70,9 +70,13 @@ def _forward(op: Op, options: Options, *arrays: Any) -> tuple[Any, tuple[Any, ..
 
 def _backward(op: Op, options: Options, kept: tuple[Any, ...], grad: Any) -> Any:
     arrays = kept[: len(op.shapes)]
-    shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)  # type: ignore[no-untyped-call]
+    shapes = tuple(
+        jax.ShapeDtypeStruct(a.shape, a.dtype)  # type: ignore[no-untyped-call]
+        for a in arrays[: op.differentiable]
+    )
     host = partial(_backward_on_host, op, options, grad.ndim)
-    return jax.pure_callback(host, shapes, grad, *kept, vmap_method="broadcast_all")
+    grads = jax.pure_callback(host, shapes, grad, *kept, vmap_method="broadcast_all")
+    return (*grads, *map(jnp.zeros_like, arrays[op.differentiable :]))
 
 
 _compute.defvjp(_forward, _backward)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ class Op:
     outputs : (shapes of the arrays, options) -> shapes and dtypes of what `forward` gives: the result,
         then what the backward pass needs. A dtype of None is that of the arrays.
     forward : (arrays, options) -> these outputs.
-    backward : (gradient of the result, arrays, outputs, options) -> the gradients of the arrays.
+    backward : (gradient of the result, arrays, outputs, options) -> the gradients of the first arrays.
+    differentiable : how many of the arrays have a gradient; those that do come first.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Op:
     outputs: Callable[[Sequence[Shape], Options], list[tuple[Shape, str | None]]]
     forward: Callable[[Sequence[Array], Options], tuple[Array, ...]]
     backward: Callable[[Array, Sequence[Array], Sequence[Array], Options], tuple[Array, ...]]
+    differentiable: int
 
 
 def check(op: Op, arrays: Sequence[Any]) -> None:
@@ -64,6 +67,14 @@ def check(op: Op, arrays: Sequence[Any]) -> None:
     dtype = getattr(first.dtype, "name", str(first.dtype)).removeprefix("torch.")
     if dtype not in ("float32", "float64"):
         raise TypeError(f"{first_name} must be float32 or float64, not {dtype}")
+
+
+def check_scale(scale: Any) -> float:
+    """`scale` as a finite number greater than 0."""
+    number = _checks.check_number("scale", scale, positive=True)
+    if math.isinf(number):
+        raise ValueError("scale must be finite, not inf")
+    return number
 
 
 def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Options]) -> Any:

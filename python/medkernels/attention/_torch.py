@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from medkernels import _backends, _interop
 from medkernels.attention import _op
 from medkernels.attention._op import Op, Options, Shape
+from medkernels.attention.knn_memory import KNN_MEMORY
 from medkernels.attention.prob_sparse import PROB_SPARSE
 
 
@@ -33,13 +34,19 @@ def _on_host(op: Op, tensors: Sequence[Tensor]) -> list[Any]:
     return [_interop.numpy_view(tensor.cpu(), "tensor") for tensor in tensors]
 
 
+def _pack(tensors: Iterable[Tensor]) -> Any:
+    """What an operator returns: a tuple of tensors, or the only one."""
+    packed = tuple(tensors)
+    return packed if len(packed) > 1 else packed[0]
+
+
 def _define(op: Op) -> Any:
     """Register the forward and backward operators of one op and tie them together."""
     count, outputs = len(op.shapes), 1 + op.kept
     tensors = ", ".join(f"Tensor {name}" for name in op.shapes)
     kept = ", ".join(f"Tensor output{i}" for i in range(outputs))
     results = f"({', '.join(['Tensor'] * outputs)})"
-    grads = f"({', '.join(['Tensor'] * count)})"
+    grads = f"({', '.join(['Tensor'] * op.differentiable)})"
 
     @torch.library.custom_op(
         f"medkernels::{op.name}", mutates_args=(), schema=f"({tensors}, {op.options}) -> {results}"
@@ -60,14 +67,14 @@ def _define(op: Op) -> Any:
         mutates_args=(),
         schema=f"(Tensor grad, {tensors}, {kept}, {op.options}) -> {grads}",
     )
-    def backward(*args: Any) -> tuple[Tensor, ...]:
+    def backward(*args: Any) -> Any:
         grad, *arrays = _on_host(op, args[: 1 + count + outputs])
         found = _op.backward(op, grad, arrays[:count], arrays[count:], args[1 + count + outputs :])
-        return tuple(torch.from_numpy(a).to(args[0].device) for a in found)
+        return _pack(torch.from_numpy(a).to(args[0].device) for a in found)
 
     @backward.register_fake
-    def _(*args: Any) -> tuple[Tensor, ...]:
-        return tuple(tensor.new_empty(tensor.shape) for tensor in args[1 : 1 + count])
+    def _(*args: Any) -> Any:
+        return _pack(tensor.new_empty(tensor.shape) for tensor in args[1 : 1 + op.differentiable])
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*inputs[:count], *output)
@@ -76,10 +83,12 @@ def _define(op: Op) -> Any:
         ctx.set_materialize_grads(False)
 
     def differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        none = (None,) * len(ctx.options)
+        arguments = count + len(ctx.options)
         if grad is None:
-            return (None,) * count + none
-        return (*backward(grad, *ctx.saved_tensors, *ctx.options), *none)
+            return (None,) * arguments
+        found = backward(grad, *ctx.saved_tensors, *ctx.options)
+        grads = found if isinstance(found, tuple) else (found,)
+        return (*grads, *(None,) * (arguments - len(grads)))
 
     forward.register_autograd(differentiate, setup_context=setup_context)
     _register_vmap(forward, count)
@@ -95,10 +104,12 @@ def _register_vmap(of: Any, tensors: int) -> None:
         for tensor, dim in zip(args[:tensors], in_dims[:tensors], strict=True):
             stacked = tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
             folded.append(stacked.flatten(0, 1))
-        results = of(*folded, *args[tensors:])
-        return tuple(r.unflatten(0, (info.batch_size, -1)) for r in results), (0,) * len(results)
+        found = of(*folded, *args[tensors:])
+        results = found if isinstance(found, tuple) else (found,)
+        unfolded = _pack(r.unflatten(0, (info.batch_size, -1)) for r in results)
+        return unfolded, (0,) * len(results) if isinstance(unfolded, tuple) else 0
 
     of.register_vmap(vmap)
 
 
-_OPERATORS = {op.name: _define(op) for op in (PROB_SPARSE,)}
+_OPERATORS = {op.name: _define(op) for op in (KNN_MEMORY, PROB_SPARSE)}

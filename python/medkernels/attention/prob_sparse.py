@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medkernels import _checks, _core
-from medkernels.attention._op import Array, Op, Options, Shape, run
+from medkernels.attention._op import Array, Op, Options, Shape, check_scale, run
 
 #: floor(e^n): a length above the first n of these has ceil(ln length) = n. Compared one by one, as the length
 #: may be one of torch's symbolic integers.
@@ -110,14 +110,6 @@ def prob_sparse(
     return run(PROB_SPARSE, {"q": q, "k": k, "v": v}, options)
 
 
-def check_scale(scale: Any) -> float:
-    """`scale` as a finite number greater than 0."""
-    number = _checks.check_number("scale", scale, positive=True)
-    if math.isinf(number):
-        raise ValueError("scale must be finite, not inf")
-    return number
-
-
 def _outputs(shapes: Sequence[Shape], options: Options) -> list[tuple[Shape, str | None]]:
     chosen = (*shapes[0][:2], options[1])
     return [(shapes[2], None), (chosen, "int32"), (chosen, None)]
@@ -144,4 +136,5 @@ PROB_SPARSE = Op(
     outputs=_outputs,
     forward=_forward,
     backward=_backward,
+    differentiable=3,
 )
