@@ -71,6 +71,7 @@ void fill(const Cloud<T>& cloud, const Table& neighbours, int64_t first, int cou
   double *x = offsets.x.data(), *y = offsets.y.data(), *z = offsets.z.data(), *squared = offsets.squared.data();
   Lanes greatest{}, scale;
   for (int64_t j = 0; j < k * kLanes; j += kLanes)
+#pragma GCC ivdep
 #pragma GCC unroll 1
     for (int l = 0; l < kLanes; ++l) {
       squared[j + l] = x[j + l] * x[j + l] + y[j + l] * y[j + l] + z[j + l] * z[j + l];
@@ -78,11 +79,15 @@ void fill(const Cloud<T>& cloud, const Table& neighbours, int64_t first, int cou
     }
   for (int l = 0; l < kLanes; ++l) scale[l] = greatest[l] > 0 ? 1 / std::sqrt(greatest[l]) : 0;
   Matrices sums;
-  for (int64_t j = 0; j < k * kLanes; j += kLanes)
+  // Weights are max(start - distance, least): 1 throughout, or from 1 at the point to 0 at the farthest neighbour.
+  const double start = weighted ? 1 : 0, least = weighted ? 0 : 1;
+  for (int64_t j = 0; j < k * kLanes; j += kLanes) {
+    const double *row_x = x + j, *row_y = y + j, *row_z = z + j, *row_squared = squared + j;
+#pragma GCC ivdep
 #pragma GCC unroll 1
     for (int l = 0; l < kLanes; ++l) {
-      const double near = 1 - std::sqrt(squared[j + l]) * scale[l], weight = weighted ? (near > 0 ? near : 0) : 1;
-      const double a = x[j + l] * scale[l], b = y[j + l] * scale[l], c = z[j + l] * scale[l];
+      const double near = start - std::sqrt(row_squared[l]) * scale[l], weight = near > least ? near : least;
+      const double a = row_x[l] * scale[l], b = row_y[l] * scale[l], c = row_z[l] * scale[l];
       const double wa = weight * a, wb = weight * b, wc = weight * c;
       sums.xx[l] += wa * a;
       sums.xy[l] += wa * b;
@@ -91,6 +96,7 @@ void fill(const Cloud<T>& cloud, const Table& neighbours, int64_t first, int cou
       sums.yz[l] += wb * c;
       sums.zz[l] += wc * c;
     }
+  }
   return sums;
 }
 
@@ -103,6 +109,8 @@ struct Frames {
 [[gnu::always_inline]] inline void rotate(Lanes& pp, Lanes& qq, Lanes& pq, Lanes& pr, Lanes& qr, Frames& frames, int p,
                                           int q) {
   Lanes cosine, sine;
+#pragma GCC ivdep
+#pragma GCC unroll 1
   for (int l = 0; l < kLanes; ++l) {
     const double apart = qq[l] - pp[l], twice = 2 * pq[l];
     const double below = std::abs(apart) + std::sqrt(apart * apart + twice * twice);
@@ -118,6 +126,8 @@ struct Frames {
     qr[l] = sine[l] * old + cosine[l] * qr[l];
   }
   for (auto& row : frames.rows)
+#pragma GCC ivdep
+#pragma GCC unroll 1
     for (int l = 0; l < kLanes; ++l) {
       const double old = row[p][l];
       row[p][l] = cosine[l] * old - sine[l] * row[q][l];

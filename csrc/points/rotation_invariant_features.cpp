@@ -18,8 +18,10 @@ constexpr int64_t kMostRanked = 256;  // with more neighbours, sorting is faster
 // for each neighbour decides between them.
 constexpr double kRoundKey = 3.0 * (1 << 12), kKeyOffset = 4, kStep = 1.0 / (int64_t{1} << 50);
 
-// A point with its axis, as seen from a centre: x, y, z, key, and the axis. Rows are copied as one.
-constexpr int64_t kRow = 8, kKey = 3, kAxis = 4;
+// Columns are padded with zeros to a multiple of this, so that vector loops leave no rest.
+constexpr int64_t kPadding = 16;
+// A point with its axis, as seen from a centre: x, y, z, 0, the axis, 0. Rows move as one.
+constexpr int64_t kRow = 8, kAxis = 4;
 
 // asin(x) / x = 1 + x^2 / 6 + 3 x^4 / 40 + ... to the precision of the type, for x^2 <= 1/2: the Chebyshev series in
 // 4 x^2 - 1, as powers of x^2.
@@ -27,9 +29,9 @@ template <class T>
 struct Arcsine;
 template <>
 struct Arcsine<float> {
-  static constexpr float terms[]{
-      1.0f,           0.166666069f,  0.0750307444f, 0.0440398399f, 0.0362279991f, -0.00881148472f,
-      0.111685587f, -0.141247548f, 0.126604223f};
+  static constexpr float terms[]{1.0f,          0.166666069f,  0.0750307444f,
+                                 0.0440398399f, 0.0362279991f, -0.00881148472f,
+                                 0.111685587f,  -0.141247548f, 0.126604223f};
 };
 template <>
 struct Arcsine<double> {
@@ -58,10 +60,10 @@ struct Arcsine<double> {
 // The angle between vectors of length 1 from the length of their difference, exact also near 0 and pi; pi / 2 if one
 // of them is 0.
 template <class T>
-[[gnu::always_inline]] inline T angle_between(const T* a, const T* b) {
+[[gnu::always_inline]] inline T angle_between(T ax, T ay, T az, T bx, T by, T bz) {
   constexpr T pi = std::numbers::pi_v<T>;
-  const T cosine = a[0] * b[0] + a[1] * b[1] + a[2] * b[2], sign = cosine < 0 ? T(-1) : T(1);
-  const T x = a[0] - sign * b[0], y = a[1] - sign * b[1], z = a[2] - sign * b[2];
+  const T cosine = ax * bx + ay * by + az * bz, sign = cosine < 0 ? T(-1) : T(1);
+  const T x = ax - sign * bx, y = ay - sign * by, z = az - sign * bz;
   const T quarter = (x * x + y * y + z * z) / 4, least = quarter < T(0.5) ? quarter : T(0.5);
   const T square = cosine == 0 ? T(0.5) : least;
   constexpr int terms = static_cast<int>(std::size(Arcsine<T>::terms));
@@ -72,28 +74,37 @@ template <class T>
   return cosine < 0 ? pi - angle : angle;
 }
 
-template <class T>
-[[gnu::always_inline]] inline T dot(const T* a, const T* b) {
-  return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-}
-
 // 1 / |v|, or 0 for 0.
 template <class T>
 [[gnu::always_inline]] inline T inverse_length(T squared) {
   return squared > 0 ? 1 / std::sqrt(squared) : T(0);
 }
 
+int64_t padded(int64_t count) { return (count + kPadding - 1) / kPadding * kPadding; }
+
 // What is known of the neighbours of one centre.
 template <class T>
 struct Neighbourhood {
   explicit Neighbourhood(int64_t k)
-      : rows(k * kRow), sorted((k + 1) * kRow), columns(kColumns * k), stride(k), places(k), present(k) {}
+      : stride(padded(k) + kPadding),
+        rows(stride * kRow),
+        sorted(stride * kRow),
+        fields(stride * kRow),
+        columns(stride * kColumns),
+        keys(stride),
+        features(stride * kInvariants),
+        places(k),
+        present(k) {}
   enum Column { flat_x, flat_y, flat_z, flat, key, rank, kColumns };
   double* column(Column which) { return columns.data() + which * stride; }
+  T* field(int64_t which) { return fields.data() + which * stride; }
+  int64_t stride;
   std::vector<T> rows;    // of those that are there
   std::vector<T> sorted;  // in their order around the axis; the last comes once more before the first
+  std::vector<T> fields;  // rows by columns
   std::vector<double> columns;
-  int64_t stride;
+  std::vector<T> keys;  // as `sorted`
+  std::vector<T> features;
   std::vector<int64_t> places;   // in `rows`, in their order around the axis
   std::vector<int64_t> present;  // indices
 };
@@ -111,29 +122,47 @@ std::vector<T> join(const Cloud<T>& cloud, std::span<const T> axes) {
 template <class T>
 [[gnu::always_inline]] inline int64_t fill(const T* joined, const T* centre, const int64_t* row, int64_t k,
                                            Neighbourhood<T>& hood) {
-  const T own[kRow]{centre[0], centre[1], centre[2]};
+  using V = simd::Vector<T, kRow>;
+  const typename V::Real own{centre[0], centre[1], centre[2]};
   int64_t count = 0;
   T* rows = hood.rows.data();
   for (int64_t j = 0; j < k; ++j) {
-    if (row[j] < 0) continue;
-    const T* from = joined + row[j] * kRow;
-    T* to = rows + count * kRow;
-    for (int64_t c = 0; c < kRow; ++c) to[c] = from[c] - own[c];
-    hood.present[count++] = row[j];
+    V::store(rows + count * kRow, V::load(joined + std::max<int64_t>(row[j], 0) * kRow) - own);
+    hood.present[count] = row[j];
+    count += row[j] >= 0;
   }
+  std::fill(rows + count * kRow, rows + padded(count) * kRow, T(0));
   return count;
+}
+
+template <class T>
+[[gnu::always_inline]] inline void transpose(const T* rows, int64_t count, Neighbourhood<T>& hood) {
+  T *f0 = hood.field(0), *f1 = hood.field(1), *f2 = hood.field(2), *f3 = hood.field(3);
+  T *f4 = hood.field(4), *f5 = hood.field(5), *f6 = hood.field(6), *f7 = hood.field(7);
+#pragma GCC ivdep
+  for (int64_t j = 0; j < count; ++j) {
+    const T* row = rows + j * kRow;
+    f0[j] = row[0];
+    f1[j] = row[1];
+    f2[j] = row[2];
+    f3[j] = row[3];
+    f4[j] = row[4];
+    f5[j] = row[5];
+    f6[j] = row[6];
+    f7[j] = row[7];
+  }
 }
 
 // Directions in the plane across the axis, and the squared length of what lies in it.
 template <class T>
 [[gnu::always_inline]] inline void flatten(Neighbourhood<T>& hood, int64_t count, const Coordinates& n) {
   using H = Neighbourhood<T>;
-  const T* rows = hood.rows.data();
+  const T *at_x = hood.field(0), *at_y = hood.field(1), *at_z = hood.field(2);
   double *u = hood.column(H::flat_x), *v = hood.column(H::flat_y), *w = hood.column(H::flat_z);
   double* length = hood.column(H::flat);
 #pragma GCC ivdep
   for (int64_t j = 0; j < count; ++j) {
-    const double x = rows[j * kRow], y = rows[j * kRow + 1], z = rows[j * kRow + 2];
+    const double x = at_x[j], y = at_y[j], z = at_z[j];
     const double height = x * n.x + y * n.y + z * n.z;
     const double a = x - height * n.x, b = y - height * n.y, c = z - height * n.z;
     const double squared = a * a + b * b + c * c, whole = x * x + y * y + z * z;
@@ -146,14 +175,25 @@ template <class T>
   }
 }
 
+// The first of the greatest lengths; `count` is padded.
+[[gnu::always_inline]] inline int64_t find_greatest(const double* length, int64_t count) {
+  constexpr int64_t lanes = 8;
+  double most[lanes]{};
+  for (int64_t j = 0; j < count; j += lanes)
+#pragma GCC unroll 1
+    for (int64_t l = 0; l < lanes; ++l) most[l] = most[l] < length[j + l] ? length[j + l] : most[l];
+  const double greatest = *std::max_element(most, most + lanes);
+  int64_t first = 0;
+  while (length[first] != greatest) ++first;
+  return first;
+}
+
 // Where each neighbour stands in one turn around the axis, from that which is farthest from it: 1 there, falling to -3.
 template <class T>
 [[gnu::always_inline]] inline void find_keys(Neighbourhood<T>& hood, int64_t count, const Coordinates& n) {
   using H = Neighbourhood<T>;
   const double *u = hood.column(H::flat_x), *v = hood.column(H::flat_y), *w = hood.column(H::flat_z);
-  const double* length = hood.column(H::flat);
-  int64_t first = 0;
-  for (int64_t j = 1; j < count; ++j) first = length[j] > length[first] ? j : first;
+  const int64_t first = find_greatest(hood.column(H::flat), count);
   const Coordinates start{u[first], v[first], w[first]}, sideways = cross(start, n);
   double* key = hood.column(H::key);
 #pragma GCC ivdep
@@ -171,23 +211,25 @@ template <class T>
   using H = Neighbourhood<T>;
   const double* key = hood.column(H::key);
   double *value = hood.column(H::flat), *rank = hood.column(H::rank);
+  const int64_t end = padded(count);
 #pragma GCC ivdep
-  for (int64_t j = 0; j < count; ++j) {
+  for (int64_t j = 0; j < end; ++j) {
     value[j] = (key[j] + kRoundKey) - kRoundKey + kKeyOffset - static_cast<double>(j) * kStep;
     rank[j] = 0;
   }
-  constexpr int64_t together = 4;  // so that ranks are read and written less often
-  int64_t i = 0;
-  for (; i + together <= count; i += together) {
+  for (int64_t j = count; j < end; ++j) value[j] = 0;  // below all
+  constexpr int64_t together = 8;                      // so that ranks are read and written less often
+  for (int64_t i = 0; i < end; i += together) {
     const double a = value[i], b = value[i + 1], c = value[i + 2], d = value[i + 3];
+    const double e = value[i + 4], f = value[i + 5], g = value[i + 6], h = value[i + 7];
 #pragma GCC ivdep
-    for (int64_t j = 0; j < count; ++j)
-      rank[j] += ((a > value[j] ? 1.0 : 0.0) + (b > value[j] ? 1.0 : 0.0)) +
-                 ((c > value[j] ? 1.0 : 0.0) + (d > value[j] ? 1.0 : 0.0));
+    for (int64_t j = 0; j < end; ++j)
+      rank[j] += (((a > value[j] ? 1.0 : 0.0) + (b > value[j] ? 1.0 : 0.0)) +
+                  ((c > value[j] ? 1.0 : 0.0) + (d > value[j] ? 1.0 : 0.0))) +
+                 (((e > value[j] ? 1.0 : 0.0) + (f > value[j] ? 1.0 : 0.0)) +
+                  ((g > value[j] ? 1.0 : 0.0) + (h > value[j] ? 1.0 : 0.0)));
   }
-  for (; i < count; ++i)
-#pragma GCC ivdep
-    for (int64_t j = 0; j < count; ++j) rank[j] += value[i] > value[j] ? 1.0 : 0.0;
+  for (int64_t j = 0; j < count; ++j) hood.places[static_cast<int64_t>(rank[j])] = j;
 }
 
 template <class T>
@@ -201,41 +243,46 @@ void sort_keys(Neighbourhood<T>& hood, int64_t count) {
 
 template <class T>
 [[gnu::always_inline]] inline void reorder(Neighbourhood<T>& hood, int64_t count) {
-  using H = Neighbourhood<T>;
-  const double *key = hood.column(H::key), *rank = hood.column(H::rank);
-  if (count <= kMostRanked)
-    for (int64_t j = 0; j < count; ++j) hood.places[static_cast<int64_t>(rank[j])] = j;
-  T* sorted = hood.sorted.data() + kRow;
+  using V = simd::Vector<T, kRow>;
+  const double* key = hood.column(Neighbourhood<T>::key);
+  T *sorted = hood.sorted.data() + kRow, *keys = hood.keys.data() + 1;
   for (int64_t i = 0; i < count; ++i) {
-    const T* from = hood.rows.data() + hood.places[i] * kRow;
-    T* to = sorted + i * kRow;
-    for (int64_t c = 0; c < kRow; ++c) to[c] = from[c];
-    to[kKey] = static_cast<T>(key[hood.places[i]]);
+    V::store(sorted + i * kRow, V::load(hood.rows.data() + hood.places[i] * kRow));
+    keys[i] = static_cast<T>(key[hood.places[i]]);
   }
-  std::copy_n(sorted + (count - 1) * kRow, kRow, sorted - kRow);
+  V::store(sorted - kRow, V::load(sorted + (count - 1) * kRow));
+  keys[-1] = keys[count - 1];
 }
 
+// `count` is padded; from the columns of the sorted rows.
 template <class T>
-[[gnu::always_inline]] inline void find_features(const Neighbourhood<T>& hood, int64_t count, const T* n, T* out) {
-  const T* sorted = hood.sorted.data() + kRow;
+[[gnu::always_inline]] inline void find_features(Neighbourhood<T>& hood, int64_t count, const T* axis) {
+  const T *x = hood.field(0) + 1, *y = hood.field(1) + 1, *z = hood.field(2) + 1;
+  const T *p = hood.field(kAxis) + 1, *q = hood.field(kAxis + 1) + 1, *r = hood.field(kAxis + 2) + 1;
+  const T *key = hood.keys.data() + 1, nx = axis[0], ny = axis[1], nz = axis[2];
+  T* out = hood.features.data();
 #pragma GCC ivdep
   for (int64_t j = 0; j < count; ++j) {
-    const T *at = sorted + j * kRow, *before = at - kRow, *axis = at + kAxis, *axis_before = before + kAxis;
-    const T step[3]{at[0] - before[0], at[1] - before[1], at[2] - before[2]};
-    const T squared = dot(at, at), inverse = inverse_length(squared), step_inverse = inverse_length(dot(step, step));
-    const T own = dot(at, n) * inverse, other = dot(at, axis) * inverse;
-    const T step_own = dot(step, axis) * step_inverse, step_other = dot(step, axis_before) * step_inverse;
-    const T turned = angle_between(axis, n), step_turned = angle_between(axis, axis_before);
-    out[j * kInvariants] = std::sqrt(squared);
-    out[j * kInvariants + 1] = at[kKey] - before[kKey];
-    out[j * kInvariants + 2] = own;
-    out[j * kInvariants + 3] = other;
-    out[j * kInvariants + 4] = own < other ? turned : -turned;
-    out[j * kInvariants + 5] = step_own;
-    out[j * kInvariants + 6] = step_other;
-    out[j * kInvariants + 7] = step_own < step_other ? step_turned : -step_turned;
+    const T a = x[j] - x[j - 1], b = y[j] - y[j - 1], c = z[j] - z[j - 1];
+    const T squared = x[j] * x[j] + y[j] * y[j] + z[j] * z[j];
+    const T inverse = inverse_length(squared), step_inverse = inverse_length(a * a + b * b + c * c);
+    const T own = (x[j] * nx + y[j] * ny + z[j] * nz) * inverse;
+    const T other = (x[j] * p[j] + y[j] * q[j] + z[j] * r[j]) * inverse;
+    const T step_own = (a * p[j] + b * q[j] + c * r[j]) * step_inverse;
+    const T step_other = (a * p[j - 1] + b * q[j - 1] + c * r[j - 1]) * step_inverse;
+    const T turned = angle_between(p[j], q[j], r[j], nx, ny, nz);
+    const T step_turned = angle_between(p[j], q[j], r[j], p[j - 1], q[j - 1], r[j - 1]);
+    T* to = out + j * kInvariants;
+    to[0] = std::sqrt(squared);
+    to[1] = key[j] - key[j - 1];
+    to[2] = own;
+    to[3] = other;
+    to[4] = own < other ? turned : -turned;
+    to[5] = step_own;
+    to[6] = step_other;
+    to[7] = step_own < step_other ? step_turned : -step_turned;
   }
-  out[1] = -3 - sorted[(count - 1) * kRow + kKey];
+  out[1] = -3 - key[-1];
 }
 
 }  // namespace
@@ -254,17 +301,22 @@ void rotation_invariant_features(const Cloud<T>& cloud, std::span<const T> axes,
       int64_t count = 0;
       simd::with_widest([&]() __attribute__((always_inline)) {
         count = fill(joined.data(), centre, neighbours.row(row), k, hood);
-        flatten(hood, count, coordinates(n));
-        find_keys(hood, count, coordinates(n));
+        const int64_t end = padded(count);
+        transpose(hood.rows.data(), end, hood);
+        flatten(hood, end, coordinates(n));
+        if (count == 0) return;
+        find_keys(hood, end, coordinates(n));
         if (count <= kMostRanked) rank_keys(hood, count);
       });
       if (count > kMostRanked) sort_keys(hood, count);
       if (count > 0) {
         simd::with_widest([&]() __attribute__((always_inline)) {
           reorder(hood, count);
-          find_features(hood, count, n, out);
+          transpose(hood.sorted.data(), padded(count + 1), hood);
+          find_features(hood, padded(count), n);
         });
       }
+      std::copy_n(hood.features.data(), count * kInvariants, out);
       int64_t* order = ordered.data() + row * k;
       for (int64_t i = 0; i < count; ++i) order[i] = hood.present[hood.places[i]];
       std::fill(order + count, order + k, -1);
