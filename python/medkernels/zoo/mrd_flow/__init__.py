@@ -1,0 +1,1 @@
+"""mrd_flow: finds leukaemic cells in flow cytometry, event by event."""
