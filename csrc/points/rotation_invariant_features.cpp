@@ -260,6 +260,8 @@ template <class T>
   const T *x = hood.field(0) + 1, *y = hood.field(1) + 1, *z = hood.field(2) + 1;
   const T *p = hood.field(kAxis) + 1, *q = hood.field(kAxis + 1) + 1, *r = hood.field(kAxis + 2) + 1;
   const T *key = hood.keys.data() + 1, nx = axis[0], ny = axis[1], nz = axis[2];
+  // An axis may be at right angles to its neighbours by construction: rounding must not decide on signs there.
+  constexpr T margin = kRounding<T>;
   T* out = hood.features.data();
 #pragma GCC ivdep
   for (int64_t j = 0; j < count; ++j) {
@@ -277,10 +279,10 @@ template <class T>
     to[1] = key[j] - key[j - 1];
     to[2] = own;
     to[3] = other;
-    to[4] = own < other ? turned : -turned;
+    to[4] = own + margin < other ? turned : -turned;
     to[5] = step_own;
     to[6] = step_other;
-    to[7] = step_own < step_other ? step_turned : -step_turned;
+    to[7] = step_own + margin < step_other ? step_turned : -step_turned;
   }
   out[1] = -3 - key[-1];
 }

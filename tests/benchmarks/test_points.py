@@ -14,7 +14,7 @@ import medkernels as mk  # noqa: E402
 
 #: Too large for everybody's environment.
 OPTIONAL = ("open3d",)
-OPS = ("farthest_point_sampling", "knn")
+OPS = ("farthest_point_sampling", "gather_sum", "knn", "rotation_invariant_features")
 
 
 @pytest.mark.parametrize("op", OPS)

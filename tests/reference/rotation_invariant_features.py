@@ -52,9 +52,9 @@ def rotation_invariant_features(
                 (keys[j] if place else -3) - keys[before],
                 height,
                 other,
-                (1 if height < other else -1) * angle(own, n),
+                (1 if height + EQUAL < other else -1) * angle(own, n),
                 along,
                 behind,
-                (1 if along < behind else -1) * angle(own, previous),
+                (1 if along + EQUAL < behind else -1) * angle(own, previous),
             ]
     return features, ordered

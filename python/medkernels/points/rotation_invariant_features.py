@@ -72,8 +72,10 @@ def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours
     (u_i x u_r) . n is negative. Keys descend along the order; where they are equal to within about 1e-12,
     the order of the row holds. The neighbour before the first is the last.
 
-    What is decided by a sign or a comparison jumps where both sides are equal, which turning the cloud may
-    then decide either way. Elsewhere features of turned clouds differ by rounding only.
+    Comparisons (of numbers 2 and 3, of 5 and 6, of the product above with 0) allow for rounding: less means
+    less by more than 1e-5 in float32 and 1e-12 in float64. What they decide still jumps at that limit, and
+    with the neighbour r and an axis that changes; elsewhere features of turned clouds differ by rounding
+    only.
 
     Arithmetic is in float64; an angle is the atan2 of the lengths of the cross product and the product, which
     equals the arc cosine and does not lose digits near 0. Results are the same on every processor and for any
