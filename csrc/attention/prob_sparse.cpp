@@ -15,9 +15,16 @@ namespace mk::attention {
 
 namespace {
 
-constexpr int64_t kRun = 1024;  // keys of one item of work: the sums of runs are added up in their order
+// Runs of keys, each of them one item of work; their sums are added up in their order. No shorter than there are active
+// queries, so that the sums take no more memory than the arrays.
+struct Runs {
+  static constexpr int64_t least = 1024;
+  int64_t size, count;
 
-int64_t runs(int64_t length) { return (length + kRun - 1) / kRun; }
+  template <class T>
+  explicit Runs(const ProbSparse<T>& input)
+      : size((std::max(least, input.active) + kTile - 1) / kTile * kTile), count((input.length + size - 1) / size) {}
+};
 
 // The active queries of one head, at the places of their columns in a tile, as the products want them.
 template <class T>
@@ -141,11 +148,13 @@ void join(const ProbSparse<T>& input, std::span<const RunSums<T>> parts, int64_t
 template <class T>
 std::vector<double> inactive_means(const ProbSparse<T>& input, std::span<const T> grad_rows,
                                    std::span<const int32_t> active) {
-  const int64_t parts = runs(input.length), dims = input.value_dims;
+  const Runs runs(input);
+  const int64_t parts = runs.count, dims = input.value_dims;
   std::vector<double> sums(static_cast<size_t>(input.heads * parts * dims)),
       means(static_cast<size_t>(input.heads * dims));
   parallel_for(input.heads * parts, [&](int64_t item) {
-    const int64_t head = item / parts, begin = item % parts * kRun, end = std::min(input.length, begin + kRun);
+    const int64_t head = item / parts, begin = item % parts * runs.size,
+                  end = std::min(input.length, begin + runs.size);
     const auto own = active.subspan(head * input.active, input.active);
     auto next = std::lower_bound(own.begin(), own.end(), begin);
     double* const sum = sums.data() + item * dims;
@@ -235,11 +244,12 @@ void prob_sparse(const ProbSparse<T>& input, const ProbSparseResult<T>& result) 
   for (int64_t head = 0; head < input.heads; ++head)
     queries.emplace_back(input.queries.data() + head * input.length * input.dims, input.dims,
                          result.active.subspan(head * input.active, input.active), static_cast<T>(input.scale));
-  const int64_t parts = runs(input.length);
+  const Runs runs(input);
+  const int64_t parts = runs.count;
   std::vector<RunSums<T>> sums(static_cast<size_t>(input.heads * parts));
   parallel_for(input.heads * parts, [&](int64_t item) {
-    const int64_t begin = item % parts * kRun;
-    sums[item] = attend(input, queries[item / parts], item / parts, begin, std::min(input.length, begin + kRun));
+    const int64_t begin = item % parts * runs.size;
+    sums[item] = attend(input, queries[item / parts], item / parts, begin, std::min(input.length, begin + runs.size));
   });
   parallel_for(input.heads, [&](int64_t head) {
     join(input, std::span<const RunSums<T>>(sums).subspan(head * parts, parts), head, result);
@@ -256,10 +266,12 @@ void differentiate_prob_sparse(const ProbSparse<T>& input, std::span<const T> gr
   for (int64_t head = 0; head < input.heads; ++head)
     own.emplace_back(input, grad_rows, rows, active.subspan(head * input.active, input.active),
                      levels.subspan(head * input.active, input.active), head);
-  const int64_t parts = runs(input.length), stride = padded<T>(input.dims), size = own[0].queries.width * stride;
+  const Runs runs(input);
+  const int64_t parts = runs.count, stride = padded<T>(input.dims), size = own[0].queries.width * stride;
   std::vector<T> by_query(static_cast<size_t>(input.heads * parts * size));
   parallel_for(input.heads * parts, [&](int64_t item) {
-    const int64_t head = item / parts, begin = item % parts * kRun, end = std::min(input.length, begin + kRun);
+    const int64_t head = item / parts, begin = item % parts * runs.size,
+                  end = std::min(input.length, begin + runs.size);
     differentiate_run(input, own[head], inactive.data() + head * input.value_dims, head, begin, end,
                       by_query.data() + item * size, gradient);
     std::fill_n(gradient.queries.data() + (head * input.length + begin) * input.dims, (end - begin) * input.dims, T(0));

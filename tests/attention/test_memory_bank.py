@@ -97,8 +97,8 @@ def test_refusals() -> None:
     later: list[tuple[tuple[Any, Any], type[Exception], str]] = [
         ((good.float(), good.float()), TypeError, "keys is torch.float32, but the bank holds torch.float64"),
         ((good.numpy(), good.numpy()), (ValueError, TypeError), "the bank"),  # type: ignore[list-item]
-        ((good[:1], good[:1]), ValueError, r"keys must have shape \[2, 3, 'N', 4\] as those in the bank"),
-        ((good, good[..., :2]), ValueError, r"values must have shape \[2, 3, 'N', 4\]"),
+        ((good[:1], good[:1]), ValueError, r"keys must have shape \[2, 3, N, 4\] as those in the bank"),
+        ((good, good[..., :2]), ValueError, r"values must have shape \[2, 3, N, 4\]"),
     ]
     for arrays, error, message in later:
         with pytest.raises(error, match=message):

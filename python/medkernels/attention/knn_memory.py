@@ -95,7 +95,7 @@ def knn_memory(
     if (gate is None) != (local is None):
         missing, given = ("gate", "local") if gate is None else ("local", "gate")
         raise ValueError(f"{missing} must be given where {given} is, but is None")
-    entries = getattr(keys, "shape", np.shape(keys))
+    entries = keys.shape if hasattr(keys, "shape") else np.shape(keys)
     if len(entries) == 4 and entries[2] == 0:
         if local is None:
             raise ValueError(

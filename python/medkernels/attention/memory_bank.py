@@ -179,8 +179,9 @@ class MemoryBank:
             _interop.common_framework({"the bank": ring, name: array})
             if array.dtype != ring.dtype:
                 raise TypeError(f"{name} is {array.dtype}, but the bank holds {ring.dtype}: clear it first")
-            held = [*ring.shape[:2], "N", ring.shape[3]]
-            if (*array.shape[:2], array.shape[3]) != (*ring.shape[:2], ring.shape[3]):
+            batch, heads, _, dims = ring.shape
+            if (*array.shape[:2], array.shape[3]) != (batch, heads, dims):
                 raise ValueError(
-                    f"{name} must have shape {held} as those in the bank, but has {list(array.shape)}"
+                    f"{name} must have shape [{batch}, {heads}, N, {dims}] as those in the bank, "
+                    f"but has shape {list(array.shape)}"
                 )
