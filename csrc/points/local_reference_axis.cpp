@@ -13,7 +13,7 @@ constexpr int kLanes = 8;           // points that are worked on together
 constexpr int64_t kTogether = 128;  // points of one piece of work
 // Cyclic rotations of a 3 x 3 matrix converge quadratically; from four sweeps on nothing changes in float64.
 constexpr int kSweeps = 5;
-// Rounding of sums in float64, as a share of the greatest eigenvalue.
+// Rounding in float64: of sums, as a share of the greatest eigenvalue, and of weights.
 constexpr double kSumRounding = 1e-14;
 // A point is on the plane through the centroid if it is as near to it as this share of the greatest coordinate.
 template <class T>
@@ -79,14 +79,14 @@ void fill(const Cloud<T>& cloud, const Table& neighbours, int64_t first, int cou
     }
   for (int l = 0; l < kLanes; ++l) scale[l] = greatest[l] > 0 ? 1 / std::sqrt(greatest[l]) : 0;
   Matrices sums;
-  // Weights are max(start - distance, least): 1 throughout, or from 1 at the point to 0 at the farthest neighbour.
+  // Weights are 1 throughout, or fall with the distance from 1 at the point to 0, exactly, at the farthest neighbour.
   const double start = weighted ? 1 : 0, least = weighted ? 0 : 1;
   for (int64_t j = 0; j < k * kLanes; j += kLanes) {
     const double *row_x = x + j, *row_y = y + j, *row_z = z + j, *row_squared = squared + j;
 #pragma GCC ivdep
 #pragma GCC unroll 1
     for (int l = 0; l < kLanes; ++l) {
-      const double near = start - std::sqrt(row_squared[l]) * scale[l], weight = near > least ? near : least;
+      const double near = start - std::sqrt(row_squared[l]) * scale[l], weight = near > kSumRounding ? near : least;
       const double a = row_x[l] * scale[l], b = row_y[l] * scale[l], c = row_z[l] * scale[l];
       const double wa = weight * a, wb = weight * b, wc = weight * c;
       sums.xx[l] += wa * a;
