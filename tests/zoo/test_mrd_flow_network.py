@@ -15,7 +15,14 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from medkernels.zoo.mrd_flow import acceptance, blocks
 from medkernels.zoo.mrd_flow.apply import infer
 from medkernels.zoo.mrd_flow.attention import MAB
-from medkernels.zoo.mrd_flow.graph import induce, induced_count, neighbour_sum, neighbour_table
+from medkernels.zoo.mrd_flow.graph import (
+    gathered,
+    induce,
+    induced_count,
+    neighbour_softmax,
+    neighbour_sum,
+    neighbour_table,
+)
 from medkernels.zoo.mrd_flow.metrics import f1_scores, sample_metrics
 from medkernels.zoo.mrd_flow.model import MODELS, GATConv, GINConv, build
 from medkernels.zoo.mrd_flow.sample import Sample
@@ -117,6 +124,19 @@ def test_absent_neighbours_add_nothing():
     table = torch.tensor([[[1, -1], [-1, -1], [0, 2]]])
     assert neighbour_sum(x, table).tolist() == [[[2, 3], [0, 0], [4, 6]]]
     assert torch.isfinite(GATConv(2, 0.0)(x, table)).all()
+
+
+def test_sums_on_other_devices_are_the_same(cloud):
+    x, table = cloud
+    table[:, ::3, 2:] = -1
+    values, scores = x[..., :4].reshape(2, 30, 2, 2), torch.randn(2, 30, 4, 2)
+    on_cpu = neighbour_softmax(scores, table)
+    around = gathered(values, table)
+    assert torch.allclose(neighbour_sum(values, table), around.sum(2), atol=1e-5)
+    weighted = (on_cpu[..., None] * around).sum(2)
+    assert torch.allclose(neighbour_sum(values, table, on_cpu), weighted, atol=1e-5)
+    expected = scores.masked_fill((table < 0)[..., None], -torch.inf).softmax(2)
+    assert torch.allclose(on_cpu, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", MODELS)

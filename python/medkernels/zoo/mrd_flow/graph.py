@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medkernels.points import farthest_point_sampling, knn
+from medkernels.points import edge_softmax, farthest_point_sampling, gather_sum, knn
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -44,9 +44,32 @@ def induced_count(events: int, ratio: float, fixed: int | None) -> int:
     return min(events, math.ceil(ratio * events) if fixed is None else fixed)
 
 
-def neighbour_sum(features: Tensor, table: Tensor) -> Tensor:
-    """Sum of the features [B,n,F] of the neighbours [B,q,k] of events, -1 for none -> [B,q,F]."""
-    return gathered(features, table).sum(dim=2)
+def neighbour_sum(features: Tensor, table: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sum over the neighbours of events, weighted if weights are given.
+
+    Parameters
+    ----------
+    features : [B,n,C] or, with heads, [B,n,H,C]
+    table : [B,q,k], -1 for none.
+    weights : [B,q,k,H], with heads.
+
+    Returns
+    -------
+    Tensor
+        [B,q,C] or [B,q,H,C].
+    """
+    if features.device.type == "cpu":
+        return torch.as_tensor(gather_sum(features, table, weights=weights))
+    around = gathered(features, table)
+    return around.sum(dim=2) if weights is None else (weights[..., None] * around).sum(dim=2)
+
+
+def neighbour_softmax(scores: Tensor, table: Tensor) -> Tensor:
+    """Softmax of scores [B,q,k,H] over the neighbours of each event; 0 where there is none."""
+    if scores.device.type == "cpu":
+        return torch.as_tensor(edge_softmax(scores, table))
+    weights = scores.masked_fill((table < 0)[..., None], -torch.inf).softmax(dim=2)
+    return weights.nan_to_num(0)  # of events without any neighbour
 
 
 def gathered(values: Tensor, table: Tensor) -> Tensor:
@@ -56,9 +79,7 @@ def gathered(values: Tensor, table: Tensor) -> Tensor:
     rows = (table.clamp(min=0) + offsets).flatten()
     found = values.flatten(0, 1).index_select(0, rows).view(*table.shape, *values.shape[2:])
     absent = table < 0
-    if absent.any():
-        found = found.masked_fill(absent.view(*absent.shape, *(1,) * (values.dim() - 2)), 0)
-    return found
+    return found.masked_fill(absent.view(*absent.shape, *(1,) * (values.dim() - 2)), 0)
 
 
 def as_tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from medkernels.zoo.mrd_flow.attention import ISAB, FPSBlock
 from medkernels.zoo.mrd_flow.blocks import in_blocks
-from medkernels.zoo.mrd_flow.graph import gathered, neighbour_sum
+from medkernels.zoo.mrd_flow.graph import gathered, neighbour_softmax, neighbour_sum
 
 WIDTH = 32
 HEADS = 4
@@ -126,17 +126,15 @@ class GATConv(nn.Module):
         values: Tensor = in_blocks(self.lin, x)
         values = values.view(*x.shape[:2], HEADS, -1)  # [B,n,4,8]
         source, target = (values * self.att_src).sum(3), (values * self.att_dst).sum(3)  # [B,n,4]
+        own = torch.arange(x.shape[1], device=x.device)[None, :, None].expand(len(x), -1, -1)
 
-        def attend(own: Tensor, own_source: Tensor, own_target: Tensor, table: Tensor) -> Tensor:
-            scores = torch.cat([own_source[:, :, None], gathered(source, table)], dim=2)  # [B,q,1+k,4]
-            scores = F.leaky_relu(scores + own_target[:, :, None], SLOPE)
-            absent = F.pad(table < 0, (1, 0))[..., None]
-            weights = scores.masked_fill(absent, -torch.inf).softmax(dim=2)
-            weights = F.dropout(weights, self.dropout, self.training)
-            around = torch.cat([own[:, :, None], gathered(values, table)], dim=2)  # [B,q,1+k,4,8]
-            return (weights[..., None] * around).sum(dim=2).flatten(2) + self.bias
+        def attend(pull: Tensor, itself: Tensor, others: Tensor) -> Tensor:
+            table = torch.cat([itself, others], dim=2)  # [B,q,1+k]
+            scores = F.leaky_relu(gathered(source, table) + pull[:, :, None], SLOPE)  # [B,q,1+k,4]
+            weights = F.dropout(neighbour_softmax(scores, table), self.dropout, self.training)
+            return neighbour_sum(values, table, weights).flatten(2) + self.bias
 
-        return in_blocks(attend, values, source, target, neighbours)
+        return in_blocks(attend, target, own, neighbours)
 
 
 class GraphSTFPS(Network):

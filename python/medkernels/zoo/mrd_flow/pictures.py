@@ -15,7 +15,7 @@ from medkernels.zoo.engine.logs import Row
 from medkernels.zoo.mrd_flow.apply import Answer
 
 PAIRS = (("CD45", "SSC-A"), ("CD10", "CD20"), ("CD34", "CD38"), ("CD19", "CD10"))  # customary views
-BINS = 90
+BINS = (40, 120)  # fewest and most, with the root of the number of events between them
 DOTS = 4000  # most blasts drawn in one view
 FOUND, MISSED, EXTRA = "#0f766e", "#4338ca", "#c2410c"
 LEAST_MRD = 1e-5  # smaller shares stand at the edge of the picture
@@ -31,10 +31,11 @@ def choose_pairs(markers: Sequence[str]) -> list[tuple[int, int]]:
 def draw_events(answer: Answer, markers: Sequence[str]) -> Figure:
     """Density of all events in some pairs of markers, and the blasts over it."""
     pairs = choose_pairs(markers) or [(0, 0)]
-    figure = Figure(figsize=(2.9 * len(pairs), 3.1), layout="constrained")
+    figure = Figure(figsize=(2.9 * len(pairs), 3.3), layout="constrained")
+    bins = int(np.clip(np.sqrt(len(answer.sample)), *BINS))
     for axes, (x, y) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs, strict=True):
         values = answer.sample.features
-        axes.hist2d(values[:, x], values[:, y], bins=BINS, cmap="Greys", norm=LogNorm(), rasterized=True)
+        axes.hist2d(values[:, x], values[:, y], bins=bins, cmap="Greys", norm=LogNorm(), rasterized=True)
         for name, color, chosen in _groups(answer):
             rows = np.flatnonzero(chosen)
             size = 3.0 if len(rows) < 500 else 1.2
@@ -51,7 +52,9 @@ def draw_events(answer: Answer, markers: Sequence[str]) -> Figure:
         axes.set_xlabel(markers[x])
         axes.set_ylabel(markers[y])
         axes.tick_params(labelsize=7)
-    axes.legend(fontsize=7, markerscale=4, loc="upper right")
+    figure.legend(
+        *axes.get_legend_handles_labels(), fontsize=8, markerscale=3, loc="outside lower center", ncols=3
+    )
     return figure
 
 
