@@ -77,11 +77,11 @@ def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours
     with the neighbour r and an axis that changes; elsewhere features of turned clouds differ by rounding
     only.
 
-    Arithmetic is in float64; an angle is the atan2 of the lengths of the cross product and the product, which
-    equals the arc cosine and does not lose digits near 0. Results are the same on every processor and for any
-    number of threads. Time is O(M k^2) for k up to 256, with a small constant, and O(M k log k) above,
-    spread over centres and clouds; memory O(k) beside the result. Results carry no derivatives: the method
-    takes them for constants.
+    The order is found in float64, whatever the dtype. Angles come from the length of n_i - n or n_i + n,
+    which equals the arc cosine of the product and does not lose digits near 0 and pi; they are pi / 2 where
+    an axis is 0. Results are the same on every processor and for any number of threads. Time is O(M k^2) for
+    k up to 256, with a small constant, and O(M k log k) above, spread over centres and clouds; memory
+    O(N + k) beside the result. Results carry no derivatives: the method takes them for constants.
 
     Z. Zhang, B.-S. Hua and S.-K. Yeung, "RIConv++: effective rotation invariant convolutions for 3D point
     clouds deep learning" (2022), section 3.
