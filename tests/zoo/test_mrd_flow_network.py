@@ -163,6 +163,15 @@ def test_samples_of_hardly_any_events(name, count):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_half_precision(name):
+    network, sample = build(name, 10), stand_in(1, 6, events=300)[0]
+    whole = infer(network, Structure(), sample).probabilities
+    with torch.autocast("cpu", torch.bfloat16):
+        half = infer(network, Structure(), sample).probabilities
+    assert np.abs(half - whole).max() < 0.05
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_gradients_reach_every_weight(name):
     network = build(name, 10).train()
     drawn = Draws(stand_in(2), 200, network, Structure(picks=4), jitter=0.01, training=True)

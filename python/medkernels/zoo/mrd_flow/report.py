@@ -34,7 +34,8 @@ def write_report(
     best = done.metrics["best_epoch"]
     report.figure(
         draw_training(history),
-        f"The weights of epoch {best} are kept, the one with the highest F1 in validation.",
+        f"The weights of epoch {best} are kept, the one with "
+        + ("the highest F1 in validation." if "valid_f1" in history[0] else "the lowest training loss."),
     )
     if done.skipped:
         report.section("Skipped files")

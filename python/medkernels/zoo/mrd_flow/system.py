@@ -10,7 +10,7 @@ from typing import Any
 from medkernels.zoo import register
 from medkernels.zoo.engine import FitOptions, Fitted, HubSystem
 from medkernels.zoo.engine.files import write_text
-from medkernels.zoo.mrd_flow.apply import evaluate, infer, judge, predict
+from medkernels.zoo.mrd_flow.apply import Answer, evaluate, infer, judge, predict
 from medkernels.zoo.mrd_flow.cohort import Data, gather, split
 from medkernels.zoo.mrd_flow.data import Reading, check_markers
 from medkernels.zoo.mrd_flow.fcs import SCALINGS
@@ -72,6 +72,15 @@ class MRDFlow(HubSystem):
         Leave out events within 0.1 % of an end of the range in any marker.
     init_seed : int
         Of the network's first weights.
+
+    Examples
+    --------
+    >>> from medkernels import zoo
+    >>> from medkernels.zoo.mrd_flow.standin import stand_in
+    >>> system = zoo.create("mrd_flow", markers=[f"channel {i}" for i in range(10)])
+    >>> found = system.predict(stand_in(2))
+    >>> found["samples"], found["judged"]
+    (['sample 000', 'sample 001'], array([1500, 1500]))
     """
 
     module: Network
@@ -188,7 +197,7 @@ class MRDFlow(HubSystem):
             write_report(self, held_out, rows, result.history, done)
         return done
 
-    def answer(self, sample: Sample) -> Any:
+    def answer(self, sample: Sample) -> Answer:
         """Judge one sample; see `medkernels.zoo.mrd_flow.apply.infer`."""
         return infer(self.module, self.structure, sample)
 
