@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from array import array
@@ -59,14 +60,13 @@ def read_fcs(path: Path, *, scaling: str) -> Table:
     ValueError
         If it is not a readable FCS file.
     """
-    data = _parse(path)
-    raw: npt.NDArray[np.float64] = data.as_array()
+    data, raw, tops = _parse(path)
     names = tuple(str(name).strip() for name in data.pnn_labels)
     stains = (str(stain or "").strip() for stain in data.pns_labels)
     markers = tuple(stain or name for stain, name in zip(stains, names, strict=True))
     if scaling == "logicle":
         compensate(raw, names, data.text)
-        raw = scale(raw, names, tops(data))
+        raw = scale(raw, names, tops)
     return Table(raw.astype(np.float32), names, markers)
 
 
@@ -89,17 +89,6 @@ def compensate(values: npt.NDArray[np.float64], names: tuple[str, ...], text: di
         values[:, columns] = np.linalg.solve(matrix.T, values[:, columns].T).T
     except (ValueError, np.linalg.LinAlgError) as error:
         raise ValueError(f"its spill-over matrix cannot be used: {error}") from error
-
-
-def tops(data: Any) -> list[float]:
-    """The top of each channel's range, in the linear units that values are read in."""
-    found = []
-    for number in range(1, data.channel_count + 1):
-        channel = data.channels[number]
-        decades, least = channel["pne"]
-        gain = channel["png"] or 1.0
-        found.append((least or 1.0) * 10.0**decades if decades else float(channel["pnr"]) / gain)
-    return [top if top > 1 else USUAL_RANGE for top in found]
 
 
 def scale(
@@ -146,17 +135,18 @@ def add_columns(source: Path, target: Path, columns: dict[str, npt.NDArray[np.fl
     source, target : Path
     columns : name to values [n].
     """
-    data = _parse(source)
+    data, kept, tops = _parse(source)
     whole = data.data_type.upper() != "F"
     # Integers may stand for logarithms or need a gain; what is written is linear, and says no such thing.
-    kept = data.as_array(preprocess=whole)
+    if not whole:
+        kept = data.as_array(preprocess=False)
     values = np.column_stack([kept, *columns.values()])
     names = [*data.pnn_labels, *columns]
     stains = [*(stain or "" for stain in data.pns_labels), *("" for _ in columns)]
     text = {key: value for key, value in data.text.items() if key not in OWN_KEYS and str(value).strip()}
     if whole:
         text = {key: value for key, value in text.items() if key != "timestep" and not GAIN.fullmatch(key)}
-        text |= {f"p{number}r": f"{top:.0f}" for number, top in enumerate(tops(data), 1)}
+        text |= {f"p{number}r": f"{top:.0f}" for number, top in enumerate(tops, 1)}
     for number in range(len(data.pnn_labels) + 1, len(names) + 1):
         text[f"p{number}r"] = "1"
     write_fcs(target, values, names, stains, text)
@@ -173,15 +163,29 @@ def write_fcs(
         create_fcs(file, array("f", values.astype("<f4").tobytes()), names, stains, text)
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Path) -> tuple[Any, npt.NDArray[np.float64], list[float]]:
+    """What the file says of itself, its events [n,channels] and the tops of its channels in linear units."""
     from flowio import FlowData
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd byte orders and unknown keywords
-            return FlowData(path, ignore_offset_discrepancy=True)
+            # Some cytometers count one byte too many, or name other places in the header than in the text.
+            data = FlowData(path, ignore_offset_error=True, ignore_offset_discrepancy=True)
+            return data, data.as_array(), _tops(data)
     except OSError:
         raise
     except Exception as error:  # a damaged file fails in many ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"not a readable FCS file: {reason}") from error
+
+
+def _tops(data: Any) -> list[float]:
+    """The top of each channel's range, in the linear units that values are read in."""
+    found = []
+    for number in range(1, data.channel_count + 1):
+        channel = data.channels[number]
+        decades, least = channel["pne"]
+        gain = channel["png"] or 1.0
+        found.append((least or 1.0) * 10.0**decades if decades else float(channel["pnr"]) / gain)
+    return [top if 1 < top < math.inf else USUAL_RANGE for top in found]
