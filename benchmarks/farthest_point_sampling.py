@@ -101,20 +101,23 @@ def _kd_lines(inputs: Inputs, backward: bool) -> Outputs:
 
     points = inputs["points"]
     height = max(2, int(np.log2(max(len(points) / 256, 1))))
-    return {"result": fpsample.bucket_fps_kdline_sampling(points, inputs["samples"], h=height)}
+    picks = fpsample.bucket_fps_kdline_sampling(points, inputs["samples"], h=height)
+    return {"result": picks, "points": points}
 
 
 def _plain(inputs: Inputs, backward: bool) -> Outputs:
     import fpsample
 
-    return {"result": fpsample.fps_sampling(inputs["points"], inputs["samples"], start_idx=0)}
+    picks = fpsample.fps_sampling(inputs["points"], inputs["samples"], start_idx=0)
+    return {"result": picks, "points": inputs["points"]}
 
 
 def _open3d(inputs: Inputs, backward: bool) -> Outputs:
     import open3d
 
     cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor.from_numpy(inputs["points"]))
-    return {"result": cloud.farthest_point_down_sample(inputs["samples"]).point.positions.numpy()}
+    picked = cloud.farthest_point_down_sample(inputs["samples"])
+    return {"result": picked.point.positions.numpy(), "points": inputs["points"]}
 
 
 def _torch(inputs: Inputs, backward: bool) -> Outputs:
@@ -126,7 +129,7 @@ def _torch(inputs: Inputs, backward: bool) -> Outputs:
     while len(picks) < inputs["samples"]:
         nearest = torch.minimum(nearest, (points - points[picks[-1]]).square().sum(dim=1))
         picks.append(int(nearest.argmax()))
-    return {"result": np.array(picks)}
+    return {"result": np.array(picks), "points": inputs["points"]}
 
 
 PROVIDERS = (

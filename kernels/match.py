@@ -23,6 +23,7 @@ KEPT = tl.constexpr(4)  # best scores of a query: two are wanted, the others sho
 LAST = tl.constexpr(2**62)  # more than any index
 QUERIES, TARGETS = 64, 64  # of a block
 DEPTH_NUMBERS, DEPTH_BYTES = 16, 64  # elements of a descriptor that are multiplied at a time
+WARPS_NUMBERS, WARPS_BYTES = 8, 4  # of a block; with 4 the products of numbers would not stay in registers
 LONGEST_BYTES = 16384  # up to here 32-bit integers hold every score
 WANTED_PROGRAMS = 4  # for each multiprocessor; with fewer blocks of queries the targets are shared out too
 
@@ -239,7 +240,7 @@ def two_nearest(queries: Sets, targets: Sets, parts: int | None = None) -> Neare
     exact = queries.values.dtype == torch.uint8 and length <= LONGEST_BYTES
     parts = parts or _parts(queries, targets, device)
     tasks = torch.from_numpy(_tasks(queries, targets, parts)).to(device)
-    depth = DEPTH_BYTES if exact else DEPTH_NUMBERS
+    depth, warps = (DEPTH_BYTES, WARPS_BYTES) if exact else (DEPTH_NUMBERS, WARPS_NUMBERS)
     if exact:
         (ready, others), (_, biases) = zip(*map(_bytes, (queries, targets)), strict=True)
         margins = torch.empty(0, dtype=torch.float64, device=device)
@@ -254,7 +255,7 @@ def two_nearest(queries: Sets, targets: Sets, parts: int | None = None) -> Neare
         ready, others = (torch.nn.functional.pad(rows, (0, -length % depth)) for rows in (ready, others))
         best_scores[(len(tasks),)](
             ready, others, biases, tasks, scores, indices, ready.shape[1],
-            **options, ROWS=QUERIES, COLUMNS=TARGETS, DEPTH=depth,
+            **options, ROWS=QUERIES, COLUMNS=TARGETS, DEPTH=depth, num_warps=warps,
         )  # fmt: skip
     rows = torch.empty(count, dtype=torch.int64, device=device)
     squared, seconds = (torch.empty(count, dtype=torch.float64, device=device) for _ in range(2))

@@ -32,7 +32,12 @@ NUMBERS = {"BYTES": False, "NONE": float("-inf")}
 
 
 def compile_kernel(
-    kernel: triton.JITFunction, choices: dict[str, Any], types: dict[str, str], capability: int, fuse: bool
+    kernel: triton.JITFunction,
+    choices: dict[str, Any],
+    types: dict[str, str],
+    capability: int,
+    fuse: bool,
+    warps: int,
 ) -> dict[str, int | str]:
     known = POINTERS | types | dict.fromkeys(choices, "constexpr")
     signature = {name: known.get(name, "i32") for name in kernel.arg_names}
@@ -46,7 +51,7 @@ def compile_kernel(
             attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
         ),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": 4, "enable_fp_fusion": fuse},
+        options={"num_warps": warps, "enable_fp_fusion": fuse},
     )
     fused = compiled.asm["ptx"].count("fma.rn.f64")
     return {"kernel": kernel.__name__, "fused": fused, **types, **usage(compiled.asm["cubin"])}
@@ -55,13 +60,13 @@ def compile_kernel(
 def main(capability: int, names: list[str]) -> None:
     block = {"ROWS": match.QUERIES, "COLUMNS": match.TARGETS}
     wanted = []
-    for kind, dtype, score, depth in (
-        (BYTES, "*i8", "*i32", match.DEPTH_BYTES),
-        (NUMBERS, "*fp32", "*fp32", match.DEPTH_NUMBERS),
+    for kind, dtype, score, depth, warps in (
+        (BYTES, "*i8", "*i32", match.DEPTH_BYTES, match.WARPS_BYTES),
+        (NUMBERS, "*fp32", "*fp32", match.DEPTH_NUMBERS, match.WARPS_NUMBERS),
     ):
         sets = {"queries": dtype, "targets": dtype, "scores": score, "biases": score}
         choices = {**kind, **block, "DEPTH": depth}
-        wanted.append((match.best_scores, choices, sets, True))
+        wanted.append((match.best_scores, choices, sets, True, warps))
     for kind, dtype, score in (
         (BYTES, "*u8", "*i32"),
         (NUMBERS, "*fp32", "*fp32"),
@@ -69,12 +74,12 @@ def main(capability: int, names: list[str]) -> None:
     ):
         sets = {"queries": dtype, "targets": dtype, "scores": score}
         choices = {**kind, "ROWS": match.QUERIES}
-        wanted.append((match.decide, choices, sets, False))
+        wanted.append((match.decide, choices, sets, False, 4))
     sets = {"queries": "*fp64", "targets": "*fp64"}
-    wanted.append((match.compare_all, {"COLUMNS": match.TARGETS}, sets, False))
+    wanted.append((match.compare_all, {"COLUMNS": match.TARGETS}, sets, False, 4))
     results = [
-        compile_kernel(kernel, choices, types, capability, fuse)
-        for kernel, choices, types, fuse in wanted
+        compile_kernel(kernel, choices, types, capability, fuse, warps)
+        for kernel, choices, types, fuse, warps in wanted
         if kernel.__name__ in names
     ]
     print(json.dumps(results))

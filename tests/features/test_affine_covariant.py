@@ -61,9 +61,10 @@ def test_equals_definition(
         # Blobs of all but equal response may change places.
         gaps = np.abs(ours.frames - frame).max(axis=(1, 2))
         best = int(gaps.argmin())
-        assert abs(ours.responses[best] - response) < 1e-4
-        near += gaps[best] < 0.02 and np.abs(ours.descriptors[best] - descriptor).max() < 0.02
-    # Where an adaptation ends, before or after the greatest ratio of the axes, may depend on rounding.
+        alike = gaps[best] < 0.02 and abs(ours.responses[best] - response) < 1e-4
+        near += alike and np.abs(ours.descriptors[best] - descriptor).max() < 0.02
+    # Rounding may decide where an adaptation ends, before or after the greatest ratio of the axes, and which
+    # of two neighbours that are all but equal is the greater.
     assert near >= len(frames) - 1
 
 
