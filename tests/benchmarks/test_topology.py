@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-gudhi = pytest.importorskip("gudhi")
+pytest.importorskip("gudhi")
 
 from medkernels.benchmarks import list_ops, load_op, persistence_chain, vietoris_rips  # noqa: E402
 from medkernels.benchmarks.runner import cases, compare, memory, page, run, tables, topology  # noqa: E402
@@ -55,7 +55,8 @@ def diagrams(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(diagrams())
 def test_bottleneck_bound_holds_and_is_near(pair: tuple[np.ndarray, np.ndarray]) -> None:
     a, b = (np.where(bars[:, :1] < bars[:, 1:], bars, bars[:, :1]) for bars in pair)
-    distance = gudhi.bottleneck_distance(a, b, e=0)  # exactly
+    # GUDHI's is wrong where bars are nearly of no length: 1.8 for diagrams that differ in bars of 1e-9 only.
+    distance = float(medkernels.topology.wasserstein(a, b, order=math.inf, ground=math.inf))
     bound = compare.bottleneck_bound(a, b)
     assert bound >= distance * (1 - 1e-12)
     if distance <= 1:
