@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from medkernels.benchmarks import label  # noqa: E402
+from medkernels.benchmarks import label
 
 
 def test_labels_that_differ_are_seen() -> None:
