@@ -1,0 +1,1 @@
+"""drivpocket: the cavities of a protein where ligands bind."""
