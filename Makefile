@@ -73,9 +73,10 @@ $(VENV)/.build: CMakeLists.txt pyproject.toml $(CPP_SOURCES) | $(VENV)/.tools
 	$(INSTALL) --no-build-isolation --no-deps --editable .
 	touch $@
 
+# setuptools: some dependencies are published as source only, and are built without an isolated environment too.
 $(VENV)/.tools: constraints.txt | $(BIN)/pip
 	@echo "medkernels: installing the build tools in $(VENV)"
-	$(INSTALL) cmake ninja pybind11 scikit-build-core
+	$(INSTALL) cmake ninja pybind11 scikit-build-core setuptools
 	touch $@
 
 # What the demonstration needs, and what everything else needs.
