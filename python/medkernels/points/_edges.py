@@ -34,6 +34,17 @@ def check_table(neighbours: Any) -> None:
         )
 
 
+def check_indices(table: Array, sources: int) -> None:
+    """Raise ValueError unless a table holds rows of `sources` only, or -1."""
+    bad = (table < -1) | (table >= sources)
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(
+            f"neighbours must be from -1 to {sources - 1}, "
+            f"but element {first} (in row-major order) is {table.flat[first]}"
+        )
+
+
 def check_leading(name: str, array: Any, wanted: tuple[Any, ...], letters: str) -> None:
     """Raise ValueError unless the shape of an array starts with these sizes; None stands for any."""
     shape = tuple(array.shape)
@@ -45,12 +56,12 @@ def check_leading(name: str, array: Any, wanted: tuple[Any, ...], letters: str) 
 
 
 def common(op: str, arrays: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The framework of a call, and its arrays; those of neither torch nor a GPU as NumPy views.
+    """The framework of a call, and its arrays; those of neither torch, JAX nor a GPU as NumPy views.
 
     Raises
     ------
     TypeError
-        If frameworks are mixed, or JAX traces the call.
+        If frameworks are mixed.
     BackendError
         For arrays on a GPU, unless the fallback to the CPU is allowed.
     """
@@ -71,16 +82,11 @@ def common(op: str, arrays: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
         _backends.fall_back_to_cpu(op, "it has no kernel for GPUs yet")
         return framework, {name: cupy.asnumpy(array) for name, array in arrays.items()}
-    for name, array in arrays.items():
-        if framework == "jax" and _is_traced(array):
-            raise TypeError(f"{name} is traced: {op} runs outside jax.jit, jax.vmap and jax.grad")
+    if framework == "jax":
+        import jax.numpy as jnp
+
+        return framework, {name: jnp.asarray(array) for name, array in arrays.items()}
     return framework, {name: _interop.numpy_view(array, name) for name, array in arrays.items()}
-
-
-def _is_traced(array: Any) -> bool:
-    import jax
-
-    return isinstance(array, jax.core.Tracer)
 
 
 def restorer(framework: str, array: Any) -> Callable[[Array], Any]:

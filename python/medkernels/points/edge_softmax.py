@@ -36,8 +36,8 @@ def edge_softmax(scores: Any, neighbours: Any) -> Any:
 
     Notes
     -----
-    In PyTorch derivatives of any order are passed to `scores`, also under ``torch.compile``. A score of NaN
-    or plus infinity makes the weights of its node NaN.
+    Derivatives of any order are passed to `scores`, in PyTorch (autograd, ``torch.compile``) and JAX
+    (``jit``, ``grad``, ``vmap``). A score of NaN or plus infinity makes the weights of its node NaN.
 
     The greatest score of a node is taken away before exp, which is a polynomial, wrong by about the last
     digit; results are the same on every processor and for any number of threads. Weights less than 1e-37 of
@@ -80,4 +80,8 @@ def edge_softmax(scores: Any, neighbours: Any) -> Any:
         from medkernels.points import _edges_torch
 
         return _edges_torch.edge_softmax(values, table).reshape(shape)
+    if framework == "jax":
+        from medkernels.points import _edges_jax
+
+        return _edges_jax.edge_softmax(values, table).reshape(shape)
     return _edges.restorer(framework, scores)(_edges.edge_softmax(values, table).reshape(shape))

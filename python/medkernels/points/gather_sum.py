@@ -42,8 +42,8 @@ def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
 
     Notes
     -----
-    In PyTorch derivatives of any order are passed to `features` and `weights`, also under ``torch.compile``.
-    NaN and infinity are passed on as in any sum.
+    Derivatives of any order are passed to `features` and `weights`, in PyTorch (autograd, ``torch.compile``)
+    and JAX (``jit``, ``grad``, ``vmap``). NaN and infinity are passed on as in any sum.
 
     Sums run over j in its order, in the dtype of `features`, so results are the same on every processor and
     for any number of threads. So are gradients: the way back sorts the edges by blocks of the nodes that
@@ -88,6 +88,10 @@ def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
         from medkernels.points import _edges_torch
 
         return _edges_torch.gather_sum(values, table, factors).reshape(shape)
+    if framework == "jax":
+        from medkernels.points import _edges_jax
+
+        return _edges_jax.gather_sum(values, table, factors).reshape(shape)
     sums = _edges.gather_sum(values, table, factors).reshape(shape)
     return _edges.restorer(framework, features)(sums)
 
