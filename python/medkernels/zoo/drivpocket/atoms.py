@@ -97,7 +97,15 @@ _SIDE_CHAINS = {
     "TYR": "CB:h CG:H CD1:H CD2:H CE1:H CE2:H CZ:C OH:O",
     "VAL": "CB:h CG1:h CG2:h",
 }
-_HISTIDINES = {"HIS": "Nn", "HID": "Nn", "HSD": "Nn", "HIE": "nN", "HSE": "nN", "HIP": "NN", "HSP": "NN"}
+#: Letters of ND1 and NE2.
+_HISTIDINES = {
+    "HID": ("N", "n"),
+    "HSD": ("N", "n"),
+    "HIE": ("n", "N"),
+    "HSE": ("n", "N"),
+    "HIP": ("N", "N"),
+    "HSP": ("N", "N"),
+}
 _SAME_AS = {"CYX": "CYS", "CYM": "CYS", "LYN": "LYS"}
 _PROTONATED = {"ASH": ("ASP", "OD2"), "GLH": ("GLU", "OE2")}
 
