@@ -34,16 +34,6 @@ IGNORED = frozenset(
     | {"BMA", "FUC", "NDG", "EDO", "PEG", "PGE", "PG4", "1PE", "P6G", "DMS", "ACT", "FMT", "CIT", "TRS"}
     | {"EPE", "MES", "BME", "UNX", "UNL"}
 )
-GZIP = b"\x1f\x8b"  # how such files begin
-JOINED = 1.9  # residues nearer than this are one molecule, Angstrom: a bond between C, N, O, P and S
-OVERLAP = 3  # residues with so many atoms that near are alternatives: bonded ones have one bond or two
-#: What P2Rank leaves out (its `ignore_het_groups`), beside the buffers that gemmi tabulates after PISA.
-IGNORED = frozenset(
-    ("HOH", "DOD", "WAT", "NAG", "MAN", "UNK", "GLC", "ABA", "MPD", "GOL", "SO4", "PO4")
-    # Sugars of glycoproteins, cryoprotectants, buffers and unknown atoms, by the same reasoning.
-    + ("BMA", "FUC", "NDG", "EDO", "PEG", "PGE", "PG4", "1PE", "P6G", "DMS", "ACT", "FMT", "CIT", "TRS")
-    + ("EPE", "MES", "BME", "UNX", "UNL")
-)
 
 
 @dataclass(frozen=True)
