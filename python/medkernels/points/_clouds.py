@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from medkernels import _backends, _checks, _interop
-from medkernels._items import Items, common_kind, dtype_name, split, to_numpy
+from medkernels import _checks, _interop
+from medkernels._items import Items, Kind, common_kind, dtype_name, split, to_numpy
+from medkernels.points._device import OnDevice, on_device
 
 MOST_DIMENSIONS = 64
 DTYPES = ("float32", "float64")
@@ -31,6 +32,7 @@ class Clouds(NamedTuple):
     queries: list[npt.NDArray[Any]]
     query_names: list[str]
     many: bool
+    batch: bool
     restore: Callable[[npt.NDArray[Any]], Any]
 
     @property
@@ -45,9 +47,9 @@ class Clouds(NamedTuple):
             return Results(list(whole), whole)
         return Results([np.empty(shape, dtype) for shape in shapes], None)
 
-    def given_back(self, results: Results, batch: bool) -> Any:
-        """Results in the kind that came in: an array for one cloud or a `batch`, else a list."""
-        if batch and results.whole is not None:
+    def given_back(self, results: Results) -> Any:
+        """Results in the kind that came in: an array for one cloud or a batch, else a list."""
+        if self.batch and results.whole is not None:
             return self.restore(results.whole)
         restored = [self.restore(part) for part in results.parts]
         return restored if self.many else restored[0]
@@ -60,7 +62,49 @@ class Results(NamedTuple):
     whole: npt.NDArray[Any] | None
 
 
-def take(op: str, points: Any, queries: Any = None) -> Clouds:
+class Argument(NamedTuple):
+    """The clouds of a call as they came, checked: points, and queries where the call has them.
+
+    Attributes
+    ----------
+    batch
+        Whether the points came as an array [B, N, D].
+    """
+
+    op: str
+    points: Items
+    queries: Items
+    kind: Kind
+    batch: bool
+
+    def for_core(self) -> Clouds:
+        """Ready for the core; arrays on a GPU are copied."""
+        views, restore = to_numpy(self.op, self.kind, [*self.points.arrays, *self.queries.arrays])
+        ready = [_interop.kernel_array(view, view.dtype.newbyteorder("=")) for view in views]
+        count = len(self.points.arrays)
+        return Clouds(
+            ready[:count],
+            self.points.names,
+            ready[count:],
+            self.queries.names,
+            self.points.many,
+            self.batch,
+            restore,
+        )
+
+    def on_device(self) -> OnDevice | None:
+        """Points and then queries, if a CUDA device has them and the CUDA module is to work on them there.
+
+        Raises
+        ------
+        BackendError
+            If there is no such module or no device, unless ``MEDKERNELS_CPU_FALLBACK`` is 1.
+        """
+        arrays = [*self.points.arrays, *self.queries.arrays]
+        return on_device(self.op, self.kind, arrays, [*self.points.names, *self.queries.names])
+
+
+def read(op: str, points: Any, queries: Any = None) -> Argument:
     """The clouds [N, D], batches [B, N, D] or lists of clouds, checked.
 
     Raises
@@ -69,8 +113,6 @@ def take(op: str, points: Any, queries: Any = None) -> Clouds:
         For other dtypes than float32 and float64, two dtypes, or arrays of several kinds.
     ValueError
         For another shape, more than 64 coordinates, or not as many clouds of queries as of points.
-    BackendError
-        For arrays on a GPU, unless the fallback to the CPU is allowed.
     """
     first = split(op, "points", positions(points), _is_batch)
     asking = (
@@ -80,17 +122,7 @@ def take(op: str, points: Any, queries: Any = None) -> Clouds:
     )
     kind = common_kind(first, asking)
     _check(first, asking, queries is not None)
-    if kind.on_gpu:
-        _backends.fall_back_to_cpu(op, "it has no kernel for GPUs yet")
-    views, restore = to_numpy(op, kind, [*first.arrays, *asking.arrays])
-    ready = [_interop.kernel_array(view, view.dtype.newbyteorder("=")) for view in views]
-    count = len(first.arrays)
-    return Clouds(ready[:count], first.names, ready[count:], asking.names, first.many, restore)
-
-
-def is_batch(points: Any) -> bool:
-    """Whether this is an array [B, N, D] rather than a list."""
-    return not isinstance(points, (list, tuple))
+    return Argument(op, first, asking, kind, not isinstance(points, (list, tuple)))
 
 
 def positions(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from medkernels import _checks, _core
 from medkernels.points import _clouds
-from medkernels.points.knn import neighbour_arrays
+from medkernels.points.knn import neighbour_arrays, neighbours_on_device
 
 
 def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any, Any]:
@@ -71,7 +71,11 @@ def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any
     count = _checks.check_count("k", k)
     if queries is None:
         raise TypeError("queries must be a cloud, a batch or a list of clouds, not None")
-    clouds = _clouds.take("ball_query", points, queries)
+    read = _clouds.read("ball_query", points, queries)
+    on_device = read.on_device()
+    if on_device is not None:
+        return neighbours_on_device(read, on_device, on_device.module.points.ball_query, count, (reach,))
+    clouds = read.for_core()
     indices, squared = neighbour_arrays(clouds, clouds.queries, count)
     if clouds.points:
         _core.points.ball_query(
@@ -84,5 +88,4 @@ def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any
             indices.parts,
             squared.parts,
         )
-    batch = _clouds.is_batch(points)
-    return clouds.given_back(indices, batch), clouds.given_back(squared, batch)
+    return clouds.given_back(indices), clouds.given_back(squared)

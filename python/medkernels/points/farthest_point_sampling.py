@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from medkernels import _checks, _core
+from medkernels import _checks, _core, _device
+from medkernels._items import Items
 from medkernels.points import _clouds
+from medkernels.points._device import INDEX_BYTES, OnDevice
 
 
 def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, start: int = 0) -> Any:
@@ -62,25 +64,50 @@ def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, star
     array([0, 4, 3])
     """
     first = _checks.check_count("start", start, least=0)
-    clouds = _clouds.take("farthest_point_sampling", points)
-    counts = _counts(n_samples, clouds)
-    for name, cloud, count in zip(clouds.names, clouds.points, counts, strict=True):
-        if len(cloud) == 0:
+    read = _clouds.read("farthest_point_sampling", points)
+    counts = _counts(n_samples, read.points)
+    for name, cloud, count in zip(read.points.names, read.points.arrays, counts, strict=True):
+        size = int(cloud.shape[0])
+        if size == 0:
             raise ValueError(f"{name} must hold at least one point")
-        if first >= len(cloud):
-            raise ValueError(f"start is {first}, but {name} has {len(cloud)} points")
-        if count > len(cloud):
-            raise ValueError(f"n_samples is {count}, but {name} has {len(cloud)} points")
+        if first >= size:
+            raise ValueError(f"start is {first}, but {name} has {size} points")
+        if count > size:
+            raise ValueError(f"n_samples is {count}, but {name} has {size} points")
+    on_device = read.on_device()
+    if on_device is not None:
+        return _on_device(read, on_device, first, counts)
+    clouds = read.for_core()
     picks = clouds.results([(count,) for count in counts], np.int64)
     if clouds.points:
         _core.points.farthest_point_sampling(clouds.points, clouds.names, first, picks.parts)
-    return clouds.given_back(picks, _clouds.is_batch(points))
+    return clouds.given_back(picks)
 
 
-def _counts(n_samples: Any, clouds: _clouds.Clouds) -> list[int]:
+def _on_device(read: _clouds.Argument, on_device: OnDevice, start: int, counts: list[int]) -> Any:
+    clouds, device = on_device.described(), on_device.device
+    doubles = _device.dtype_name(on_device.arrays[0]) == "float64"
+    on_device.check_room(sum(counts) * INDEX_BYTES + on_device.module.points.sampling_memory(clouds, doubles))
+    picks, held = on_device.rows(counts, (), "int64"), list[Any]()
+    bad = on_device.module.points.farthest_point_sampling(
+        clouds,
+        doubles,
+        start,
+        counts,
+        device.pointer(picks.array),
+        device.number,
+        device.stream,
+        device.allocator(held),
+    )
+    if bad >= 0:
+        on_device.refuse_coordinate(bad)
+    return picks.given_back(read.points.many, read.batch)
+
+
+def _counts(n_samples: Any, clouds: Items) -> list[int]:
     if not isinstance(n_samples, (list, tuple)):
-        return [_checks.check_count("n_samples", n_samples)] * len(clouds.points)
-    if not clouds.many or len(n_samples) != len(clouds.points):
-        came = f"{len(clouds.points)} clouds" if clouds.many else "one cloud"
+        return [_checks.check_count("n_samples", n_samples)] * len(clouds.arrays)
+    if not clouds.many or len(n_samples) != len(clouds.arrays):
+        came = f"{len(clouds.arrays)} clouds" if clouds.many else "one cloud"
         raise ValueError(f"n_samples holds {len(n_samples)} numbers, but points is {came}")
     return [_checks.check_count(f"n_samples[{i}]", count) for i, count in enumerate(n_samples)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from medkernels import _checks, _core
+from medkernels import _checks, _core, _device
 from medkernels.points import _clouds
+from medkernels.points._device import INDEX_BYTES, OnDevice
 
 
 def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) -> tuple[Any, Any]:
@@ -79,7 +81,13 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
         raise TypeError(f"include_self must be True or False, not {include_self!r}")
     if queries is not None and not include_self:
         raise ValueError("include_self=False goes without queries: of other points none is its own neighbour")
-    clouds = _clouds.take("knn", points, queries)
+    read = _clouds.read("knn", points, queries)
+    on_device = read.on_device()
+    if on_device is not None:
+        return neighbours_on_device(
+            read, on_device, on_device.module.points.knn, count, (bool(include_self),)
+        )
+    clouds = read.for_core()
     asking = clouds.points if queries is None else clouds.queries
     indices, squared = neighbour_arrays(clouds, asking, count)
     if clouds.points:
@@ -93,11 +101,49 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
             indices.parts,
             squared.parts,
         )
-    batch = _clouds.is_batch(points)
-    return clouds.given_back(indices, batch), clouds.given_back(squared, batch)
+    return clouds.given_back(indices), clouds.given_back(squared)
 
 
 def neighbour_arrays(clouds: _clouds.Clouds, asking: Any, k: int) -> tuple[_clouds.Results, _clouds.Results]:
     """Arrays [Q, k] for indices and squared distances."""
     shapes = [(len(each), k) for each in asking]
     return clouds.results(shapes, np.int64), clouds.results(shapes, clouds.dtype)
+
+
+def neighbours_on_device(
+    read: _clouds.Argument,
+    on_device: OnDevice,
+    kernel: Callable[..., int],
+    k: int,
+    options: tuple[Any, ...],
+) -> tuple[Any, Any]:
+    """Indices and squared distances of a kernel that takes `k` and these options."""
+    clouds, device = on_device.described(), on_device.device
+    points = clouds[: len(read.points.arrays)]
+    queries = clouds[len(points) :]
+    counts = [size for _, size, _ in queries or points]
+    dtype = _device.dtype_name(on_device.arrays[0])
+    doubles = dtype == "float64"
+    rows = sum(counts) * k
+    on_device.check_room(
+        rows * (INDEX_BYTES + np.dtype(dtype).itemsize)
+        + on_device.module.points.neighbour_memory(points, queries, doubles, k)
+    )
+    indices, squared = on_device.rows(counts, (k,), "int64"), on_device.rows(counts, (k,), dtype)
+    held: list[Any] = []
+    bad = kernel(
+        points,
+        queries,
+        doubles,
+        k,
+        *options,
+        device.pointer(indices.array),
+        device.pointer(squared.array),
+        device.number,
+        device.stream,
+        device.allocator(held),
+    )
+    if bad >= 0:
+        on_device.refuse_coordinate(bad)
+    many, batch = read.points.many, read.batch
+    return indices.given_back(many, batch), squared.given_back(many, batch)
