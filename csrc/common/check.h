@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "common/parallel.h"
+#include "common/widest.h"
 
 namespace mk {
 
@@ -23,8 +24,11 @@ void check_values(std::span<const T> values, std::string_view name, std::string_
   const int64_t size = static_cast<int64_t>(values.size()), blocks = (size + block - 1) / block;
   std::atomic<bool> all_good{true};
   parallel_for(blocks, [&](int64_t b) {
+    const auto part = values.subspan(b * block, std::min(block, size - b * block));
     int bad = 0;
-    for (int64_t i = b * block; i < std::min(size, (b + 1) * block); ++i) bad |= !good(values[i]);
+    simd::with_widest([&]() __attribute__((always_inline)) {
+      for (const T& value : part) bad |= !good(value);
+    });
     if (bad) all_good = false;
   });
   if (all_good) return;

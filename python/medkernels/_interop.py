@@ -81,6 +81,8 @@ def numpy_view(array: Any, name: str) -> npt.NDArray[Any]:
 
 def kernel_array(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """`array` as the C++ core wants it: C-contiguous, aligned, native. Copies only when it must."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     return np.require(array, dtype=dtype, requirements=["C", "A"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,7 +84,12 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 def dtype_name(array: Any) -> str:
     """As NumPy names it."""
-    return str(getattr(array.dtype, "name", array.dtype)).removeprefix("torch.")
+    return _name_of(array.dtype)
+
+
+@cache
+def _name_of(dtype: Any) -> str:
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
 
 
 class Kind(NamedTuple):
