@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -79,6 +81,35 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|@font-face", "".join(page.texts("style")))
     policy = [a["content"] for a in page.attributes("meta") if a.get("http-equiv")]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_drawings_run_their_own_scripts_and_no_others(tmp_path: Path) -> None:
+    graph_objects = pytest.importorskip("plotly.graph_objects")
+    evil = "</script><script>alert(1)</script>"
+    figure = graph_objects.Figure(graph_objects.Scatter3d(x=[0, 1], y=[0, 2.5], z=[1, 0], text=[evil, "b"]))
+    report = Report("T").interactive(figure, "Two *points*").interactive(figure, alt='Again"><script>')
+    page = saved(report, tmp_path)
+    library, first, second = page.texts("script")
+    assert "plotly.js" in library[:100]
+    drawn = [a for a in page.attributes("div") if "drawing" in (a.get("class") or "")]
+    assert [a["aria-label"] for a in drawn] == ["Two points", 'Again"><script>']
+    for text, element in ((first, drawn[0]), (second, drawn[1])):
+        arguments = json.loads("[" + text.removeprefix("Plotly.newPlot(").removesuffix(");") + "]")
+        assert arguments[0] == element["id"]
+        assert arguments[1][0]["text"] == [evil, "b"]
+        assert arguments[1][0]["y"] == [0, 2.5]
+    scripts = (library, first, second)
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    policy = next(a["content"] for a in page.attributes("meta") if a.get("http-equiv"))
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert policy == (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src " + allowed
+    )
+
+
+def test_what_is_no_plotly_figure_is_refused() -> None:
+    with pytest.raises(TypeError, match="figure: want a plotly figure, got Figure"):
+        Report("T").interactive(Figure())
 
 
 def test_structure(tmp_path: Path) -> None:

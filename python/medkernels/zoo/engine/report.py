@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medkernels.zoo.engine.files import write_text
+from medkernels.zoo.engine.interactive import drawing, library, policy
 from medkernels.zoo.engine.pictures import embed
 from medkernels.zoo.engine.typeset import format_column, format_value, is_number
 
@@ -54,6 +55,7 @@ class Report:
         self.title = title
         self.subtitle = subtitle
         self._sections = [_Section("", "top")]
+        self._scripts: list[Markup] = []
 
     def section(self, title: str, text: str = "") -> Report:
         """Begin a section; returns the report.
@@ -148,6 +150,32 @@ class Report:
         items = [(embed(picture, text, None), _inline(text)) for picture, text in pictures]
         return self._block("gallery", items=items, caption=_inline(caption))
 
+    def interactive(self, figure: Any, caption: str = "", *, alt: str | None = None) -> Report:
+        """Add a plotly figure that can be turned and zoomed; returns the report.
+
+        The page then holds the script of plotly as well, 5 MB, and still asks for nothing from the network.
+
+        Parameters
+        ----------
+        figure : plotly Figure
+            Its own height is kept, its width is the page's.
+        caption : str
+            Markdown.
+        alt : str, optional
+            What it shows, for those who cannot see it or run no scripts; the caption if None.
+
+        Raises
+        ------
+        TypeError
+            If it is no plotly figure.
+        ImportError
+            If plotly is not installed.
+        """
+        anchor = f"drawing{len(self._scripts)}"
+        self._scripts += [drawing(figure, anchor)] if self._scripts else [library(), drawing(figure, anchor)]
+        told = re.sub(r"[*_`]", "", caption) if alt is None else alt
+        return self._block("interactive", anchor=anchor, alt=told, caption=_inline(caption))
+
     def save(self, path: str | Path) -> Path:
         """Write the page.
 
@@ -176,6 +204,8 @@ class Report:
                 subtitle=_inline(self.subtitle),
                 sections=sections,
                 contents=titled if len(titled) >= _CONTENTS_FROM else [],
+                scripts=self._scripts,
+                allowed=Markup(" ".join(map(policy, self._scripts))),
                 written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             )
         )
