@@ -14,6 +14,9 @@ namespace mk::points {
 // Points of a row that are computed together.
 constexpr int64_t kTogether = 16;
 
+// Rows of a grid are far apart in memory: they are asked for so many planes before they are read.
+constexpr int64_t kPlanesAhead = 2;
+
 // Offsets beyond this many radii are all the same: nothing reaches there, and squares stay finite.
 constexpr double kFar = 1e6;
 
@@ -162,6 +165,11 @@ template <class T>
   for (int64_t i = ranges[0].begin; i < ranges[0].end; ++i)
     for (int64_t j = ranges[1].begin; j < ranges[1].end; ++j) {
       const int64_t at_x = i - ranges[0].begin, at_y = j - ranges[1].begin;
+      if (i + kPlanesAhead < ranges[0].end) {
+        const T* const ahead = slab.row(i + kPlanesAhead, j) + ranges[2].begin;
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + count - 1);
+      }
       const T square = tables.x.squares[at_x] + tables.y.squares[at_y];
       if (square >= squared_reach) continue;
       const T gaussian = T(-4) * (tables.x.gaussians[at_x] * tables.y.gaussians[at_y]);
