@@ -131,6 +131,11 @@ def test_learning_rate_schedule(tmp_path: Path) -> None:
     assert [row["lr"] for row in result.history] == pytest.approx([0.1 * 2 / 4, *cosine])
 
 
+def test_learning_rate_in_steps(tmp_path: Path) -> None:
+    _, result = job(tmp_path, items=16, max_epochs=5, schedule="step", step_epochs=2, step_factor=0.5, lr=0.1)
+    assert [row["lr"] for row in result.history] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+
+
 def test_clip_norm(tmp_path: Path) -> None:
     module = network(plain=True)
     before = weights(module)
@@ -219,7 +224,9 @@ def test_bad_arguments(tmp_path: Path, changes: dict[str, Any], error: type, mes
         ({"patience": 0}, ValueError),
         ({"clip_norm": 0.0}, ValueError),
         ({"precision": "16"}, ValueError),
-        ({"schedule": "step"}, ValueError),
+        ({"schedule": "stairs"}, ValueError),
+        ({"step_epochs": 0}, ValueError),
+        ({"step_factor": 0.0}, ValueError),
         ({"devices": 0}, ValueError),
         ({"checkpoint_every_steps": 0}, ValueError),
     ],

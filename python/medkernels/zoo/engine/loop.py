@@ -262,11 +262,14 @@ def _judge(state: TrainState, value: float, min_delta: float) -> bool:
 
 
 def _factor(step: int, total: int, options: FitOptions) -> float:
-    """Factor on the learning rate at a step: linear warm-up, then constant or half a cosine."""
+    """Factor on the learning rate at a step: linear warm-up, then constant, half a cosine or in steps."""
     if step < options.warmup_steps:
         return (step + 1) / (options.warmup_steps + 1)
     if options.schedule == "constant":
         return 1.0
+    if options.schedule == "step":
+        epoch = step * options.max_epochs // total
+        return options.step_factor ** (epoch // options.step_epochs)
     done = (step - options.warmup_steps) / max(1, total - options.warmup_steps)
     return 0.5 + 0.5 * math.cos(math.pi * done)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"]
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "step"]
 
 # What may change between the runs that make up one training: none of these alters a step already
 # taken or the steps that would follow it.
@@ -39,8 +39,11 @@ class FitOptions:
         the result; each of ``n`` processes takes a ``n``-th of every batch.
     lr, weight_decay : float
         Of the default optimiser, AdamW. Not used when an optimiser is given.
-    schedule : {"constant", "cosine"}
-        Factor on the learning rate: 1, or half a cosine from 1 to 0 over all steps.
+    schedule : {"constant", "cosine", "step"}
+        Factor on the learning rate: 1, half a cosine from 1 to 0 over all steps, or `step_factor` once more
+        every `step_epochs`.
+    step_epochs : int
+    step_factor : float
     warmup_steps : int
         The factor rises linearly over so many first steps.
     clip_norm : float, optional
@@ -86,6 +89,8 @@ class FitOptions:
     lr: float = 1e-3
     weight_decay: float = 0.0
     schedule: Schedule = "constant"
+    step_epochs: int = 5
+    step_factor: float = 0.9
     warmup_steps: int = 0
     clip_norm: float | None = None
     seed: int = 0
@@ -105,7 +110,14 @@ class FitOptions:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "devices", "num_nodes", "checkpoint_every_epochs"):
+        for name in (
+            "max_epochs",
+            "batch_size",
+            "devices",
+            "num_nodes",
+            "checkpoint_every_epochs",
+            "step_epochs",
+        ):
             _check_int(name, getattr(self, name), 1)
         for name in ("patience", "checkpoint_every_steps"):
             if getattr(self, name) is not None:
@@ -114,7 +126,8 @@ class FitOptions:
             _check_int(name, getattr(self, name), 0)
         for name in ("weight_decay", "min_delta"):
             _check_float(name, getattr(self, name), zero=True)
-        _check_float("lr", self.lr, zero=False)
+        for name in ("lr", "step_factor"):
+            _check_float(name, getattr(self, name), zero=False)
         if self.clip_norm is not None:
             _check_float("clip_norm", self.clip_norm, zero=False)
         _check_choice("precision", self.precision, get_args(Precision))

@@ -131,7 +131,7 @@ def _settings(
 ) -> dict[str, Any]:
     """All that a resumed run must share with the run it goes on from."""
     fixed = options.fixed()
-    if options.schedule != "constant":
+    if options.schedule == "cosine":
         fixed["max_epochs"] = options.max_epochs
     # How the processes spread over nodes does not matter, only how many there are.
     del fixed["devices"], fixed["num_nodes"]
