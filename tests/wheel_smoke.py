@@ -22,6 +22,17 @@ import numpy as np
 RED, WHITE = [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 
 
+def channel(array: Callable[[Any], Any]) -> Any:
+    """The channels of the values change places."""
+    import medkernels as mk
+
+    keys = np.array([[[[100.0, 0.0], [0.0, 100.0]]]])
+    values = [[[[1.0, 2.0], [3.0, 4.0]]]]
+    result = mk.attention.channel(array(keys[..., ::-1]), array(keys), array(values))
+    assert np.allclose(plain(result), np.array(values)[..., ::-1])
+    return result
+
+
 def knn_memory(array: Callable[[Any], Any]) -> Any:
     """The two nearest of three entries."""
     import medkernels as mk
@@ -44,6 +55,18 @@ def prob_sparse(array: Callable[[Any], Any]) -> Any:
     assert tuple(result.shape) == (1, 1, 10, 2)
     mean = rows.mean(axis=2, keepdims=True)
     assert (np.abs(plain(result) - mean).max(axis=3) > 1e-9).sum() == 3
+    return result
+
+
+def set_attention(array: Callable[[Any], Any]) -> Any:
+    """One query that prefers one of a thousand keys, and one that has no preference."""
+    import medkernels as mk
+
+    keys = np.zeros((1, 1, 1000, 2))
+    keys[0, 0, 700, 0] = 1.0
+    values = np.arange(1000.0).reshape(1, 1, 1000, 1)
+    result = mk.attention.set_attention(array([[[[100.0, 0.0], [0.0, 1.0]]]]), array(keys), array(values))
+    assert np.allclose(plain(result)[0, 0, :, 0], [700.0, 499.5])
     return result
 
 
@@ -383,8 +406,10 @@ def specular_mask(array: Callable[[Any], Any]) -> Any:
 
 #: One call of each public op, by domain and name; each checks its result and returns it.
 CALLS = {
+    ("attention", "channel"): channel,
     ("attention", "knn_memory"): knn_memory,
     ("attention", "prob_sparse"): prob_sparse,
+    ("attention", "set_attention"): set_attention,
     ("features", "affine_covariant"): affine_covariant,
     ("features", "match"): match,
     ("points", "ball_query"): ball_query,

@@ -3,8 +3,11 @@
 
 #include <vector>
 
+#include "attention/channel.h"
+#include "attention/heads.h"
 #include "attention/knn_memory.h"
 #include "attention/prob_sparse.h"
+#include "attention/set_attention.h"
 
 namespace py = pybind11;
 
@@ -27,6 +30,37 @@ std::span<T> out(Array<T>& array) {
 template <class T>
 Array<T> like(const Array<T>& array) {
   return Array<T>(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+}
+
+// Arrays [B, H, N, D] that lie in memory like that or as [B, N, H, D].
+template <class T>
+using Heads = py::array_t<T, 0>;
+
+template <class T, class Values>
+mk::attention::HeadRows<Values> head_rows(const Heads<T>& array, Values* values) {
+  const auto step = [&](int dim) { return static_cast<int64_t>(array.strides(dim)) / py::ssize_t{sizeof(T)}; };
+  return {values, array.shape(0) * array.shape(1), array.shape(2), array.shape(3), array.shape(1), step(0), step(1),
+          step(2)};
+}
+
+template <class T>
+mk::attention::HeadRows<const T> in_heads(const Heads<T>& array) {
+  return head_rows<T, const T>(array, array.data());
+}
+
+template <class T>
+mk::attention::HeadRows<T> out_heads(Heads<T>& array) {
+  return head_rows<T, T>(array, array.mutable_data());
+}
+
+// New rows of `dims` elements that lie in memory as those of `array`.
+template <class T>
+Heads<T> like_heads(const Heads<T>& array, py::ssize_t dims) {
+  const py::ssize_t batch = array.shape(0), heads = array.shape(1), count = array.shape(2), size = sizeof(T);
+  const bool heads_side_by_side = heads > 1 && count > 1 && array.strides(1) < array.strides(2);
+  const py::ssize_t head_step = heads_side_by_side ? dims : count * dims,
+                    row_step = heads_side_by_side ? heads * dims : dims;
+  return Heads<T>({batch, heads, count, dims}, {heads * count * dims * size, head_step * size, row_step * size, size});
 }
 
 template <class T>
@@ -132,6 +166,76 @@ void bind_type(py::module_& m) {
       },
       py::arg("grad").noconvert(), py::arg("q").noconvert(), py::arg("keys").noconvert(), py::arg("values").noconvert(),
       py::arg("entries").noconvert(), py::arg("weights").noconvert(), py::arg("scale"));
+
+  m.def(
+      "channel",
+      [](const Heads<T>& q, const Heads<T>& k, const Heads<T>& v, double scale) {
+        const mk::attention::Channel<T> input{in_heads(q), in_heads(k), in_heads(v), scale};
+        Heads<T> rows = like_heads(q, q.shape(3));
+        Array<T> weights({q.shape(0), q.shape(1), q.shape(3), q.shape(3)});
+        const mk::attention::HeadRows<T> result = out_heads(rows);
+        const std::span<T> own_weights = out(weights);
+        {
+          const py::gil_scoped_release release;
+          mk::attention::channel(input, result, own_weights);
+        }
+        return py::make_tuple(rows, weights);
+      },
+      py::arg("q").noconvert(), py::arg("k").noconvert(), py::arg("v").noconvert(), py::arg("scale"));
+
+  m.def(
+      "channel_backward",
+      [](const Heads<T>& grad, const Heads<T>& q, const Heads<T>& k, const Heads<T>& v, const Array<T>& weights,
+         double scale) {
+        const mk::attention::Channel<T> input{in_heads(q), in_heads(k), in_heads(v), scale};
+        Heads<T> grad_q = like_heads(q, q.shape(3)), grad_k = like_heads(k, k.shape(3)),
+                 grad_v = like_heads(v, v.shape(3));
+        const mk::attention::ChannelGradient<T> gradient{out_heads(grad_q), out_heads(grad_k), out_heads(grad_v)};
+        const mk::attention::HeadRows<const T> upstream = in_heads(grad);
+        const std::span<const T> own_weights = in(weights);
+        {
+          const py::gil_scoped_release release;
+          mk::attention::differentiate_channel(input, upstream, own_weights, gradient);
+        }
+        return py::make_tuple(grad_q, grad_k, grad_v);
+      },
+      py::arg("grad").noconvert(), py::arg("q").noconvert(), py::arg("k").noconvert(), py::arg("v").noconvert(),
+      py::arg("weights").noconvert(), py::arg("scale"));
+
+  m.def(
+      "set_attention",
+      [](const Heads<T>& q, const Heads<T>& k, const Heads<T>& v, double scale) {
+        const mk::attention::SetAttention<T> input{in_heads(q), in_heads(k), in_heads(v), scale};
+        Heads<T> rows = like_heads(q, v.shape(3));
+        Array<T> levels({q.shape(0), q.shape(1), q.shape(2)});
+        const mk::attention::HeadRows<T> result = out_heads(rows);
+        const std::span<T> own_levels = out(levels);
+        {
+          const py::gil_scoped_release release;
+          mk::attention::set_attention(input, result, own_levels);
+        }
+        return py::make_tuple(rows, levels);
+      },
+      py::arg("q").noconvert(), py::arg("k").noconvert(), py::arg("v").noconvert(), py::arg("scale"));
+
+  m.def(
+      "set_attention_backward",
+      [](const Heads<T>& grad, const Heads<T>& q, const Heads<T>& k, const Heads<T>& v, const Heads<T>& rows,
+         const Array<T>& levels, double scale) {
+        const mk::attention::SetAttention<T> input{in_heads(q), in_heads(k), in_heads(v), scale};
+        Heads<T> grad_q = like_heads(q, q.shape(3)), grad_k = like_heads(k, k.shape(3)),
+                 grad_v = like_heads(v, v.shape(3));
+        const mk::attention::SetAttentionGradient<T> gradient{out_heads(grad_q), out_heads(grad_k), out_heads(grad_v)};
+        const mk::attention::HeadRows<const T> upstream = in_heads(grad), forward = in_heads(rows);
+        const std::span<const T> own_levels = in(levels);
+        {
+          const py::gil_scoped_release release;
+          mk::attention::differentiate_set_attention(input, upstream, forward, own_levels, gradient);
+        }
+        return py::make_tuple(grad_q, grad_k, grad_v);
+      },
+      py::arg("grad").noconvert(), py::arg("q").noconvert(), py::arg("k").noconvert(), py::arg("v").noconvert(),
+      py::arg("rows").noconvert(), py::arg("levels").noconvert(), py::arg("scale"));
 }
 
 }  // namespace

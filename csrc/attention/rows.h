@@ -16,6 +16,7 @@
 #include "attention/tiles.h"
 #include "common/check.h"
 #include "common/parallel.h"
+#include "common/widest.h"
 
 namespace mk::attention {
 
@@ -69,9 +70,9 @@ class TileReader {
   std::vector<T> buffer_;
 };
 
-// Checks that all values are finite and returns the greatest size of one.
+// The greatest size of a value; NaN or infinity if there is one.
 template <class T>
-double greatest_size(std::span<const T> values, std::string_view name) {
+double greatest_size_in_memory(std::span<const T> values) {
   // Sizes are in the order of their bits, as integers, with infinity and NaN above all others.
   using Bits = typename simd::Format<T>::Int;
   constexpr Bits size_bits = std::numeric_limits<Bits>::max();
@@ -79,14 +80,24 @@ double greatest_size(std::span<const T> values, std::string_view name) {
   const int64_t count = std::ssize(values);
   std::vector<Bits> greatest(static_cast<size_t>((count + block - 1) / block));
   parallel_for(std::ssize(greatest), [&](int64_t b) {
+    const T* const from = values.data() + b * block;
+    const int64_t there = std::min(block, count - b * block);
     Bits most = 0;
-    for (const T value : values.subspan(b * block, std::min(block, count - b * block)))
-      most = std::max(most, std::bit_cast<Bits>(value) & size_bits);
+    simd::with_widest([&]() __attribute__((always_inline)) {
+      for (int64_t i = 0; i < there; ++i) most = std::max(most, std::bit_cast<Bits>(from[i]) & size_bits);
+    });
     greatest[b] = most;
   });
   const Bits most = greatest.empty() ? 0 : *std::max_element(greatest.begin(), greatest.end());
-  if (most >= std::bit_cast<Bits>(std::numeric_limits<T>::infinity())) check_finite(values, name);
   return static_cast<double>(std::bit_cast<T>(most));
+}
+
+// Checks that all values are finite and returns the greatest size of one.
+template <class T>
+double greatest_size(std::span<const T> values, std::string_view name) {
+  const double size = greatest_size_in_memory(values);
+  if (!std::isfinite(size)) check_finite(values, name);
+  return size;
 }
 
 // Sums over this many keys, as powers of 2, may not overflow.
@@ -100,22 +111,35 @@ template <class T>
   throw std::invalid_argument(message.str());
 }
 
+// Throws if values of this greatest size could overflow in sums.
+template <class T>
+void check_summand_size(double size, std::string_view name) {
+  const double logarithm = std::log2(size);
+  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits) refuse_size<T>(name, "values", logarithm);
+}
+
 // Throws if values are not finite, or so large that their sums could overflow.
 template <class T>
 void check_summands(std::span<const T> values, std::string_view name) {
-  const double logarithm = std::log2(greatest_size(values, name));
-  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits) refuse_size<T>(name, "values", logarithm);
+  check_summand_size<T>(greatest_size(values, name), name);
+}
+
+// Throws if a sum of `terms` products of queries and keys of these greatest sizes, times `scale`, could be too large.
+template <class T>
+void check_score_sizes(double queries, double keys, std::string_view keys_name, int64_t terms, double scale) {
+  // The logarithms, as the product may be too large for double.
+  const double logarithm =
+      std::log2(queries) + std::log2(keys) + std::log2(static_cast<double>(terms)) + std::max(0.0, std::log2(scale));
+  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits)
+    refuse_size<T>("q and " + std::string(keys_name), "scores", logarithm);
 }
 
 // Throws if queries or keys are not finite, or if a sum of `dims` of their products, times `scale`, could be too large.
 template <class T>
 void check_scores(std::span<const T> queries, std::span<const T> keys, std::string_view keys_name, int64_t dims,
                   double scale) {
-  // The logarithms, as the product may be too large for double.
-  const double logarithm = std::log2(greatest_size(queries, "q")) + std::log2(greatest_size(keys, keys_name)) +
-                           std::log2(static_cast<double>(dims)) + std::max(0.0, std::log2(scale));
-  if (logarithm > std::numeric_limits<T>::max_exponent - kSpareBits)
-    refuse_size<T>("q and " + std::string(keys_name), "scores", logarithm);
+  const double queries_size = greatest_size(queries, "q");
+  check_score_sizes<T>(queries_size, greatest_size(keys, keys_name), keys_name, dims, scale);
 }
 
 }  // namespace mk::attention

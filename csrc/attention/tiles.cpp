@@ -103,6 +103,20 @@ template <class L, class T>
   }
 }
 
+template <class L, class T>
+[[gnu::always_inline]] inline void tile_slopes_by_row(T* scores, T* products, int64_t count, int64_t width,
+                                                      const T* level, const T* mean) {
+  using Real = typename L::Real;
+  for (int64_t row = 0; row < count; ++row) {
+    const Real own_level = L::all(level + row), own_mean = L::all(mean + row);
+    for (int64_t at = row * width; at < (row + 1) * width; at += L::lanes) {
+      const Real weight = exponential<L, T>(L::minus(load_vector<Real>(scores + at), own_level));
+      store_vector(scores + at, weight);
+      store_vector(products + at, L::times(weight, L::minus(load_vector<Real>(products + at), own_mean)));
+    }
+  }
+}
+
 // Each instruction set needs functions of its own marked with its target.
 template <class T>
 struct Baseline {
@@ -117,6 +131,9 @@ struct Baseline {
   }
   static void slopes(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean) {
     tile_slopes<L>(scores, products, count, width, level, mean);
+  }
+  static void slopes_by_row(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean) {
+    tile_slopes_by_row<L>(scores, products, count, width, level, mean);
   }
 };
 #if defined(__x86_64__)
@@ -135,6 +152,10 @@ struct Avx2 {
   [[gnu::target("avx2,fma")]] static void slopes(T* scores, T* products, int64_t count, int64_t width, const T* level,
                                                  const T* mean) {
     tile_slopes<L>(scores, products, count, width, level, mean);
+  }
+  [[gnu::target("avx2,fma")]] static void slopes_by_row(T* scores, T* products, int64_t count, int64_t width,
+                                                        const T* level, const T* mean) {
+    tile_slopes_by_row<L>(scores, products, count, width, level, mean);
   }
 };
 template <class T>
@@ -162,12 +183,16 @@ struct Avx512 {
                                                                                           const T* mean) {
     tile_slopes<L>(scores, products, count, width, level, mean);
   }
+  [[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] static void slopes_by_row(
+      T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean) {
+    tile_slopes_by_row<L>(scores, products, count, width, level, mean);
+  }
 };
 #endif
 
 template <class Set, class T>
 TileKernels<T> kernels_of() {
-  return {Set::multiply, Set::multiply_add, Set::soften, Set::above, Set::slopes};
+  return {Set::multiply, Set::multiply_add, Set::soften, Set::above, Set::slopes, Set::slopes_by_row};
 }
 
 template <class T>

@@ -43,6 +43,8 @@ struct TileKernels {
   void (*above)(const T* scores, int64_t count, int64_t width, const T* limits, uint64_t* hits);
   // Turns scores into p = exp(score - level), and products into slopes p (product - mean).
   void (*slopes)(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean);
+  // The same where the queries are rows: each of the `count` rows has a level and a mean.
+  void (*slopes_by_row)(T* scores, T* products, int64_t count, int64_t width, const T* level, const T* mean);
 };
 
 // Those for this processor.

@@ -26,6 +26,12 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 
 
 CALLS = {
+    "channel": Call(
+        mk.attention.channel,
+        [normal(2, 3, 30, 5, seed=seed) for seed in (1, 2, 3)],
+        (0.4,),
+        3,
+    ),
     "knn_memory": Call(
         lambda *a: mk.attention.knn_memory(*a, k=4),
         [normal(2, 3, 7, 5, seed=1), normal(2, 3, 30, 5, seed=2), normal(2, 3, 30, 4, seed=3)],
@@ -38,7 +44,14 @@ CALLS = {
         (4, 4, 4, 0.4, False),
         3,
     ),
+    "set_attention": Call(
+        mk.attention.set_attention,
+        [normal(2, 3, 7, 5, seed=1), normal(2, 3, 30, 5, seed=2), normal(2, 3, 30, 4, seed=3)],
+        (0.4,),
+        3,
+    ),
 }
+HEADS_INSIDE = ("channel", "set_attention")
 
 
 @pytest.fixture(params=sorted(CALLS))
@@ -55,6 +68,22 @@ def test_opcheck(name: str) -> None:
     call.function(*call.arrays)
     operator = getattr(torch.ops.medkernels, name).default
     torch.library.opcheck(operator, (*leaves(call), *call.options))
+
+
+@pytest.mark.parametrize("name", HEADS_INSIDE)
+def test_heads_inside(name: str) -> None:
+    """Arrays in memory as [B, N, H, D]: the shapes of a graph tell how results lie in memory."""
+    call = CALLS[name]
+    arrays = [array.transpose(1, 2).contiguous().transpose(1, 2) for array in call.arrays]
+    operator = getattr(torch.ops.medkernels, name).default
+    torch.library.opcheck(operator, (*(a.requires_grad_() for a in arrays), *call.options))
+    compiled = torch.compile(call.function, fullgraph=True, backend="aot_eager")(*arrays)
+    plain = call.function(*call.arrays)
+    torch.testing.assert_close(compiled, plain)
+    assert compiled.stride() != plain.stride()
+    assert call.function(*[a.to("meta") for a in arrays]).stride() == compiled.stride()
+    for gradient, array in zip(torch.autograd.grad(compiled.square().sum(), arrays), arrays, strict=True):
+        assert gradient.stride() == array.stride()
 
 
 def test_compile_without_graph_break(name: str) -> None:

@@ -32,6 +32,8 @@ class Op:
     forward : (arrays, options) -> these outputs.
     backward : (gradient of the result, arrays, outputs, options) -> the gradients of the first arrays.
     differentiable : how many of the arrays have a gradient; those that do come first.
+    heads_inside : whether the C++ kernels read arrays [B, H, N, D] that lie in memory as [B, N, H, D] as they
+        are. The result then lies in memory as the first array does, and each gradient as its array does.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Op:
     forward: Callable[[Sequence[Array], Options], tuple[Array, ...]]
     backward: Callable[[Array, Sequence[Array], Sequence[Array], Options], tuple[Array, ...]]
     differentiable: int
+    heads_inside: bool = False
 
 
 def check(op: Op, arrays: Sequence[Any]) -> None:
@@ -105,21 +108,28 @@ def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Opti
 
 def forward(op: Op, arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:
     """The C++ forward pass."""
-    return op.forward(_ready(arrays), options)
+    return op.forward(_ready(op, arrays), options)
 
 
 def backward(
     op: Op, grad: Array, arrays: Sequence[Array], outputs: Sequence[Array], options: Options
 ) -> tuple[Array, ...]:
     """The C++ backward pass."""
-    grad = _interop.kernel_array(grad, arrays[0].dtype)
-    kept = [_interop.kernel_array(output, output.dtype) for output in outputs]
-    return op.backward(grad, _ready(arrays), kept, options)
+    grad = _kernel_array(op, grad, arrays[0].dtype)
+    kept = [_kernel_array(op, output, output.dtype) for output in outputs]
+    return op.backward(grad, _ready(op, arrays), kept, options)
 
 
-def _ready(arrays: Sequence[Array]) -> list[Array]:
+def _ready(op: Op, arrays: Sequence[Array]) -> list[Array]:
     dtype = arrays[0].dtype.newbyteorder("=")
-    return [_interop.kernel_array(array, dtype) for array in arrays]
+    return [_kernel_array(op, array, dtype) for array in arrays]
+
+
+def _kernel_array(op: Op, array: Array, dtype: npt.DTypeLike) -> Array:
+    inside = op.heads_inside and array.ndim == 4 and not array.flags.c_contiguous
+    if inside and array.swapaxes(1, 2).flags.c_contiguous:
+        return _interop.kernel_array(array.swapaxes(1, 2), dtype).swapaxes(1, 2)
+    return _interop.kernel_array(array, dtype)
 
 
 def _numpy_arrays(named: dict[str, Any]) -> list[Array]:

@@ -11,8 +11,10 @@ from torch import Tensor
 from medkernels import _backends, _interop
 from medkernels.attention import _op
 from medkernels.attention._op import Op, Options, Shape
+from medkernels.attention.channel import CHANNEL
 from medkernels.attention.knn_memory import KNN_MEMORY
 from medkernels.attention.prob_sparse import PROB_SPARSE
+from medkernels.attention.set_attention import SET_ATTENTION
 
 
 def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Options]) -> Tensor:
@@ -32,6 +34,15 @@ def _on_host(op: Op, tensors: Sequence[Tensor]) -> list[Any]:
     if device != "cpu":
         _backends.fall_back_to_cpu(op.name, f"there is no kernel for {device!r} tensors")
     return [_interop.numpy_view(tensor.cpu(), "tensor") for tensor in tensors]
+
+
+def _empty(op: Op, like: Tensor, shape: Shape) -> Tensor:
+    """What a kernel on the CPU makes: rows that lie in memory as those of `like` do."""
+    inside = op.heads_inside and like.device.type in ("cpu", "meta")
+    if inside and not like.is_contiguous() and like.transpose(1, 2).is_contiguous():
+        batch, heads, count, dims = shape
+        return like.new_empty(batch, count, heads, dims).transpose(1, 2)
+    return like.new_empty(shape)
 
 
 def _pack(tensors: Iterable[Tensor]) -> Any:
@@ -57,9 +68,10 @@ def _define(op: Op) -> Any:
 
     @forward.register_fake
     def _(*args: Any) -> tuple[Tensor, ...]:
-        found = op.outputs([tensor.shape for tensor in args[:count]], args[count:])
-        return tuple(
-            args[0].new_empty(shape, dtype=getattr(torch, dtype) if dtype else None) for shape, dtype in found
+        (shape, _), *others = op.outputs([tensor.shape for tensor in args[:count]], args[count:])
+        return (
+            _empty(op, args[0], shape),
+            *(args[0].new_empty(s, dtype=getattr(torch, dtype) if dtype else None) for s, dtype in others),
         )
 
     @torch.library.custom_op(
@@ -74,7 +86,7 @@ def _define(op: Op) -> Any:
 
     @backward.register_fake
     def _(*args: Any) -> Any:
-        return _pack(tensor.new_empty(tensor.shape) for tensor in args[1 : 1 + op.differentiable])
+        return _pack(_empty(op, tensor, tensor.shape) for tensor in args[1 : 1 + op.differentiable])
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*inputs[:count], *output)
@@ -112,4 +124,4 @@ def _register_vmap(of: Any, tensors: int) -> None:
     of.register_vmap(vmap)
 
 
-_OPERATORS = {op.name: _define(op) for op in (KNN_MEMORY, PROB_SPARSE)}
+_OPERATORS = {op.name: _define(op) for op in (CHANNEL, KNN_MEMORY, PROB_SPARSE, SET_ATTENTION)}
