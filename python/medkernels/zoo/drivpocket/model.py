@@ -7,6 +7,7 @@ card.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -117,12 +118,23 @@ def build(
     features: str = "invariant",
     second_kernel: int = 1,
     attention: Attention | None = None,
+    prior: float | None = None,
     seed: int = 0,
 ) -> DRIVPocket:
-    """A network whose first weights are drawn from the seed; global generators stay as they are."""
+    """A network whose first weights are drawn from the seed; global generators stay as they are.
+
+    Parameters
+    ----------
+    width, point_width, streams, features, second_kernel, attention : as in `DRIVPocket`.
+    prior : float, optional
+        Probability with which each voxel begins.
+    seed : int
+    """
+    if prior is not None and not 0 < prior < 1:
+        raise ValueError(f"prior must lie in (0, 1), got {prior}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return DRIVPocket(
+        network = DRIVPocket(
             width,
             point_width=point_width,
             streams=streams,
@@ -130,3 +142,8 @@ def build(
             second_kernel=second_kernel,
             attention=attention,
         )
+    if prior is not None and network.voxels is not None:
+        bias = network.voxels.out.bias
+        assert bias is not None
+        nn.init.constant_(bias, math.log(prior / (1 - prior)))
+    return network

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import Dataset
 
+from medkernels.zoo.drivpocket.fusion import Grid
 from medkernels.zoo.drivpocket.model import DRIVPocket
 from medkernels.zoo.drivpocket.sites import (
     POINTS,
@@ -30,6 +31,7 @@ from medkernels.zoo.engine import FitOptions, FitResult, fit
 
 Batch = dict[str, Tensor]
 
+OPTIMIZERS = ("sgd", "adamw")
 MOMENTUM = 0.9
 VOXEL_WEIGHT, DICE_WEIGHT, POINT_WEIGHT = 2.0, 0.5, 1.0
 SMOOTHING = 0.01  # of the Dice coefficient
@@ -51,6 +53,11 @@ class Cube:
     side: float = SIDE
     resolution: float = RESOLUTION
     points: int = POINTS
+
+    @property
+    def edge(self) -> int:
+        """R, lattice points along an edge."""
+        return Grid(np.zeros(3, np.float32), self.side, self.resolution).points
 
     def site(self, structure: Structure, centre: Floats) -> Site:
         """The cube around a centre; see `medkernels.zoo.drivpocket.sites.make_site`."""
