@@ -12,6 +12,7 @@ void bind_features(py::module_& m);
 void bind_points(py::module_& m);
 void bind_regions(py::module_& m);
 void bind_render(py::module_& m);
+void bind_segmentation(py::module_& m);
 void bind_topology(py::module_& m);
 
 namespace {
@@ -58,6 +59,8 @@ PYBIND11_MODULE(_core, m) {
   bind_regions(regions);
   py::module_ render = m.def_submodule("render");
   bind_render(render);
+  py::module_ segmentation = m.def_submodule("segmentation");
+  bind_segmentation(segmentation);
   py::module_ topology = m.def_submodule("topology");
   bind_topology(topology);
 }

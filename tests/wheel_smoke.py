@@ -106,6 +106,25 @@ def ellipsoids(array: Callable[[Any], Any]) -> Any:
     return volume
 
 
+def upsample_argmax(array: Callable[[Any], Any]) -> Any:
+    """Two classes, one row of two places, upsampled to eight."""
+    import medkernels as mk
+
+    labels = mk.segmentation.upsample_argmax(array([[[[0.0, 0.0]], [[-1.0, 3.0]]]]), size=(1, 8))
+    assert plain(labels).tolist() == [[[0, 0, 0, 1, 1, 1, 1, 1]]]
+    return labels
+
+
+def upsample_dice_ce(array: Callable[[Any], Any]) -> Any:
+    """Two classes with equal logits: the logarithm of 2, and a Dice of 2/3 each."""
+    import medkernels as mk
+
+    labels = [[[0, 0, 1, 1]]]
+    loss = mk.segmentation.upsample_dice_ce(array([[[[1.0, 2.0]], [[1.0, 2.0]]]]), labels)
+    assert np.allclose(plain(loss), np.log(2) + 1 / 3, atol=1e-5)
+    return loss
+
+
 def sliding_window(array: Callable[[Any], Any]) -> Any:
     """Two points of a series."""
     import medkernels as mk
@@ -432,6 +451,8 @@ CALLS = {
     ("regions", "specular_mask"): specular_mask,
     ("render", "ellipses"): ellipses,
     ("render", "ellipsoids"): ellipsoids,
+    ("segmentation", "upsample_argmax"): upsample_argmax,
+    ("segmentation", "upsample_dice_ce"): upsample_dice_ce,
     ("topology", "betti_curve"): betti_curve,
     ("topology", "persistence_entropy"): persistence_entropy,
     ("topology", "persistence_image"): persistence_image,
@@ -449,6 +470,7 @@ CONSTANT = {op for op in CALLS if op[0] == "regions"} | {
     ("points", "knn"),
     ("points", "local_reference_axis"),
     ("points", "rotation_invariant_features"),
+    ("segmentation", "upsample_argmax"),
     ("topology", "betti_curve"),
     ("topology", "wasserstein_matrix"),
 }

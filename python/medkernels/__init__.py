@@ -10,6 +10,8 @@
     Regions of pictures and volumes: connected components, component trees, stable regions, highlights.
 ``medkernels.render``
     Differentiable soft ellipses and ellipsoids.
+``medkernels.segmentation``
+    From the logits of a segmentation network to labels and losses, without the upsampled logits.
 ``medkernels.topology``
     Persistent homology: diagrams of clouds and time series, their distances and summaries, differentiable.
 ``medkernels.distributed``
@@ -36,7 +38,17 @@ from medkernels._backends import (
 )
 
 if TYPE_CHECKING:
-    from medkernels import attention, distributed, features, points, regions, render, topology, zoo
+    from medkernels import (
+        attention,
+        distributed,
+        features,
+        points,
+        regions,
+        render,
+        segmentation,
+        topology,
+        zoo,
+    )
 
 __all__ = [
     "BackendError",
@@ -50,12 +62,23 @@ __all__ = [
     "points",
     "regions",
     "render",
+    "segmentation",
     "set_num_threads",
     "topology",
     "zoo",
 ]
 
-_SUBMODULES = ("attention", "distributed", "features", "points", "regions", "render", "topology", "zoo")
+_SUBMODULES = (
+    "attention",
+    "distributed",
+    "features",
+    "points",
+    "regions",
+    "render",
+    "segmentation",
+    "topology",
+    "zoo",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -7,6 +7,7 @@ features: Any
 points: Any
 regions: Any
 render: Any
+segmentation: Any
 topology: Any
 
 def simd_level() -> str: ...
