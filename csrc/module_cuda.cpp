@@ -7,6 +7,7 @@
 namespace py = pybind11;
 
 void bind_features_cuda(py::module_& m);
+void bind_points_cuda(py::module_& m);
 void bind_regions_cuda(py::module_& m);
 void bind_topology_cuda(py::module_& m);
 
@@ -41,6 +42,8 @@ PYBIND11_MODULE(_cuda, m) {
 
   py::module_ features = m.def_submodule("features");
   bind_features_cuda(features);
+  py::module_ points = m.def_submodule("points");
+  bind_points_cuda(points);
   py::module_ regions = m.def_submodule("regions");
   bind_regions_cuda(regions);
   py::module_ topology = m.def_submodule("topology");

@@ -28,10 +28,6 @@ std::vector<Cloud<T>> clouds(const Arrays<T>& arrays) {
   return result;
 }
 
-// Values up to here keep squared distances finite.
-template <class T>
-constexpr T kMost = std::is_same_v<T, float> ? T(1e18) : T(1e150);
-
 template <class T>
 void check_clouds(const std::vector<Cloud<T>>& items, const std::vector<std::string>& names) {
   const char* wanted =

@@ -3,11 +3,16 @@
 
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace mk::points {
 
 constexpr int64_t kMostDimensions = 64;
+
+// Coordinates up to here keep squared distances finite.
+template <class T>
+constexpr T kMost = std::is_same_v<T, float> ? T(1e18) : T(1e150);
 
 // `size` points of `dimensions` coordinates, row by row, so small that squared distances are finite.
 template <class T>

@@ -1,6 +1,7 @@
 from typing import Any
 
 features: Any
+points: Any
 regions: Any
 topology: Any
 

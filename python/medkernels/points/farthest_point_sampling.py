@@ -87,7 +87,9 @@ def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, star
 def _on_device(read: _clouds.Argument, on_device: OnDevice, start: int, counts: list[int]) -> Any:
     clouds, device = on_device.described(), on_device.device
     doubles = _device.dtype_name(on_device.arrays[0]) == "float64"
-    on_device.check_room(sum(counts) * INDEX_BYTES + on_device.module.points.sampling_memory(clouds, doubles))
+    on_device.check_room(
+        sum(counts) * INDEX_BYTES + on_device.module.points.sampling_memory(clouds, doubles, device.number)
+    )
     picks, held = on_device.rows(counts, (), "int64"), list[Any]()
     bad = on_device.module.points.farthest_point_sampling(
         clouds,

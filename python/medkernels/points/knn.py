@@ -127,7 +127,7 @@ def neighbours_on_device(
     rows = sum(counts) * k
     on_device.check_room(
         rows * (INDEX_BYTES + np.dtype(dtype).itemsize)
-        + on_device.module.points.neighbour_memory(points, queries, doubles, k)
+        + on_device.module.points.neighbour_memory(points, queries, doubles, k, device.number)
     )
     indices, squared = on_device.rows(counts, (k,), "int64"), on_device.rows(counts, (k,), dtype)
     held: list[Any] = []
