@@ -186,8 +186,9 @@ struct HeldPoints {
 // A team a cloud, which goes on with that of the next. `copied`: a block alone keeps the rows in shared memory too,
 // from where the coordinates of a pick come sooner.
 template <class T, int kMost>
-__global__ void __launch_bounds__(kTeamThreads, 1) sample_held(const Sampled<T>* items, int count, int blocks,
-                                                            int32_t start, int64_t* picks, Post* posts, bool copied) {
+__global__ void __launch_bounds__(kTeamThreads, 1)
+    sample_held(const Sampled<T>* items, int count, int blocks, int32_t start, int64_t* picks, Post* posts,
+                bool copied) {
   extern __shared__ double copy_memory[];
   T* const copy = reinterpret_cast<T*>(copy_memory);
   Team team = team_of(blocks, posts);
