@@ -161,6 +161,7 @@ def burial(structure: Structure, places: Doubles) -> Doubles:
         # A line meets a ball if its angle to the centre is below asin(radius / distance).
         sine = np.minimum(radii / np.maximum(distances, radii), 1)
         least = np.where(distances <= REACH, np.sqrt(1 - sine**2), np.inf).astype(np.float32)
+        least[distances < radii] = -np.inf  # every line from inside an atom
         toward = structure.coords[atoms] - places[part, None].astype(np.float32)
         toward /= np.maximum(distances, 1e-6)[:, :, None].astype(np.float32)
         cosines = toward @ directions.T
