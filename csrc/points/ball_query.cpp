@@ -16,9 +16,11 @@ void search_leaf(const PointTree& points, const PointTree& queries, const TreeNo
   search(points, root(points), passes, group, [&](int query, int32_t point, double squared) {
     if (point < lists.keys(query)[most - 1]) lists.insert(passes, query, point, squared);
   });
-  for (int query = 0; query < queries.count(leaf.first); ++query)
+  for (int query = 0; query < queries.count(leaf.first); ++query) {
+    lists.finish(query);
     for (int64_t i = 0; i < most && lists.keys(query)[i] < std::numeric_limits<double>::infinity(); ++i)
       found.write(queries.leaf_order(leaf.first)[query], i, lists.keys(query)[i], lists.others(query)[i]);
+  }
 }
 
 }  // namespace

@@ -19,8 +19,10 @@ void search_leaf(const PointTree& points, const PointTree& queries, const TreeNo
     lists.insert(passes, query, squared, point);
     group.limits[query] = lists.keys(query)[most - 1];
   });
-  for (int query = 0; query < queries.count(leaf.first); ++query)
+  for (int query = 0; query < queries.count(leaf.first); ++query) {
+    lists.finish(query);
     for (int64_t i = 0; i < most; ++i) found.write(numbers[query], i, lists.others(query)[i], lists.keys(query)[i]);
+  }
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "common/widest.h"
 #include "points/leaf_passes.h"
 
 namespace mk::points {
@@ -84,11 +85,13 @@ void search(const PointTree& points, const TreeNode& node, const LeafPasses& pas
   group.limit = *std::max_element(group.limits.begin(), group.limits.end());
 }
 
-// For each query of a group the `most` entries with the least keys, sorted; keys are infinite where there are fewer.
+// For each query of a group the `most` entries with the least keys; keys are infinite where there are fewer. The first
+// `most` of them are sorted when they are together, later ones are put in their places.
 class SortedLists {
  public:
   explicit SortedLists(int64_t most)
-      : length_((most + kLanes - 1) / kLanes * kLanes),
+      : most_(most),
+        length_((most + kLanes - 1) / kLanes * kLanes),
         keys_(PointTree::kLeaf * (kLanes + length_), std::numeric_limits<double>::infinity()),
         others_(keys_.size(), -1) {
     for (int64_t query = 0; query < PointTree::kLeaf; ++query) std::fill_n(keys(query) - kLanes, kLanes, -1.0);
@@ -99,16 +102,66 @@ class SortedLists {
   // Among equal keys those with lower others come first.
   void insert(const LeafPasses& passes, int query, double key, double other) {
     double *own = keys(query), *beside = others(query);
-    if (key == own[length_ - 1] && other > beside[length_ - 1]) return;
-    if (!passes.insert(own, beside, length_, key, other)) return;
-    for (int64_t i = 1; i < length_; ++i)
-      if (own[i] == own[i - 1] && beside[i] < beside[i - 1]) std::swap(beside[i], beside[i - 1]);
+    if (sizes_[query] < most_) {
+      own[sizes_[query]] = key;
+      beside[sizes_[query]] = other;
+      if (++sizes_[query] == most_) sort(query);
+      return;
+    }
+    if (key == own[most_ - 1] && other > beside[most_ - 1]) return;
+    if (passes.insert(own, beside, length_, key, other)) order_equal(own, beside, most_);
+  }
+
+  // To be called once no more entries come.
+  void finish(int query) {
+    if (sizes_[query] < most_) sort(query);
   }
 
  private:
   static constexpr int64_t kLanes = 8;
-  int64_t length_;
-  std::vector<double> keys_, others_;
+
+  static void order_equal(double* own, double* beside, int64_t count) {
+    for (int64_t i = 1; i < count; ++i)
+      for (int64_t j = i; j > 0 && own[j] == own[j - 1] && beside[j] < beside[j - 1]; --j)
+        std::swap(beside[j], beside[j - 1]);
+  }
+
+  // Ranks are counted, which for few entries is faster than to compare and move.
+  void sort(int query) {
+    double *own = keys(query), *beside = others(query);
+    const int64_t count = sizes_[query];
+    if (count < 2) return;
+    ranks_.assign(length_, 0);
+    unsorted_.assign(own, own + length_);
+    unsorted_others_.assign(beside, beside + length_);
+    simd::with_widest([&]() __attribute__((always_inline)) { count_less(unsorted_.data(), length_, ranks_.data()); });
+    bool equal = false;
+    std::fill_n(own, count, -1.0);
+    for (int64_t i = 0; i < count; ++i) {
+      auto place = static_cast<int64_t>(ranks_[i]);
+      for (; own[place] >= 0; ++place) equal = true;
+      own[place] = unsorted_[i];
+      beside[place] = unsorted_others_[i];
+    }
+    if (equal) order_equal(own, beside, count);
+  }
+
+  [[gnu::always_inline]] static inline void count_less(const double* values, int64_t count, double* ranks) {
+    for (int64_t i = 0; i < count; i += kLanes) {  // so that ranks are read and written less often
+      const double a = values[i], b = values[i + 1], c = values[i + 2], d = values[i + 3];
+      const double e = values[i + 4], f = values[i + 5], g = values[i + 6], h = values[i + 7];
+#pragma GCC ivdep
+      for (int64_t j = 0; j < count; ++j)
+        ranks[j] += (((a < values[j] ? 1.0 : 0.0) + (b < values[j] ? 1.0 : 0.0)) +
+                     ((c < values[j] ? 1.0 : 0.0) + (d < values[j] ? 1.0 : 0.0))) +
+                    (((e < values[j] ? 1.0 : 0.0) + (f < values[j] ? 1.0 : 0.0)) +
+                     ((g < values[j] ? 1.0 : 0.0) + (h < values[j] ? 1.0 : 0.0)));
+    }
+  }
+
+  int64_t most_, length_;
+  std::array<int64_t, PointTree::kLeaf> sizes_{};
+  std::vector<double> keys_, others_, ranks_, unsorted_, unsorted_others_;
 };
 
 // Row by row of [queries, k]: numbers of points and squared distances; -1 and infinity where there are fewer than k.
