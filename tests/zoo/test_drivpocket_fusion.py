@@ -249,7 +249,7 @@ def test_stand_ins_are_what_they_say():
         assert 8.0 <= np.linalg.norm(middle) <= 9.5
         assert middle[2] / np.linalg.norm(middle) > 0.97
         assert np.linalg.norm(protein.coords - middle, axis=1).min() > radius - 1e-3
-        # Atoms within 3 A of the cavity's points are those within 2.6 A of its wall, but for the points' gaps.
+        # Atoms within 3 A of the cavity's points lie within 2.6 A of its wall; a few are missed.
         site = label_known(make_site(protein, [0, 0, 0], points=len(protein)))
         near = np.linalg.norm(protein.coords[site.atoms] - middle, axis=1) < radius + 2.6
         assert not (site.atom_labels & ~near).any()
