@@ -21,6 +21,7 @@ from medkernels.zoo.drivpocket.training import Cube, tensors
 BINDING = 0.5  # probability above which an atom counts as a binding one
 SAME = 4.0  # pockets whose centres are nearer than this are one, Angstrom
 MOST = 12  # candidates looked at
+RANKINGS = ("volume", "candidate")
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,12 @@ def segment(
     cube: Cube | None = None,
     most: int | None = MOST,
     fused: bool = True,
+    ranking: str = "volume",
 ) -> list[Pocket]:
     """The pockets of a structure, ranked.
 
-    The network segments the cube around each candidate. A pocket is ranked by its expected volume, the sum of
-    the voxels' probabilities in its mask; one whose centre lies within 4 A of a better one is left out, and
-    so are candidates in which nothing is found.
+    The network segments the cube around each candidate. A pocket whose centre lies within 4 A of a better one
+    is left out, and so are candidates in which nothing is found.
 
     Parameters
     ----------
@@ -103,15 +104,27 @@ def segment(
         Candidates looked at, from the best on; all if None.
     fused : bool
         If False voxels alone decide.
+    ranking : {"volume", "candidate"}
+        Pockets are ranked by their expected volume, the sum of the voxels' probabilities in the mask, or by
+        the score of their candidates, as published, where candidates are ranked before they are segmented.
+
+    Raises
+    ------
+    ValueError
+        If the ranking is another one.
     """
+    if ranking not in RANKINGS:
+        raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, got {ranking!r}")
     cube = cube or Cube()
-    centres = (propose(structure) if candidates is None else candidates).centres[:most]
+    sites = propose(structure) if candidates is None else candidates
     found = []
-    for number, centre in enumerate(centres, 1):
+    for number, centre in enumerate(sites.centres[:most], 1):
         site = cube.site(structure, centre)
         answer = infer(network, site, fused=fused)
         if answer.mask.any():
-            found.append(_pocket(site, answer, number))
+            pocket = _pocket(site, answer, number)
+            by_candidate = {"score": float(sites.scores[number - 1])} if ranking == "candidate" else {}
+            found.append(replace(pocket, **by_candidate))
     return ranked(found)
 
 
