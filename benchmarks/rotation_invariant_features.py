@@ -1,6 +1,6 @@
 """Reference axes and rotation-invariant features beside the operations of the published PyTorch code.
 
-That code searches neighbours once for the axes and once more for the features; where they are given, neither does.
+That code searches neighbours for the axes and again for the features; where they are given, nobody does.
 """
 
 from __future__ import annotations
