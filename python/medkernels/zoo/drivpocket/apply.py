@@ -123,8 +123,9 @@ def segment(
         answer = infer(network, site, fused=fused)
         if answer.mask.any():
             pocket = _pocket(site, answer, number)
-            by_candidate = {"score": float(sites.scores[number - 1])} if ranking == "candidate" else {}
-            found.append(replace(pocket, **by_candidate))
+            if ranking == "candidate":
+                pocket = replace(pocket, score=float(sites.scores[number - 1]))
+            found.append(pocket)
     return ranked(found)
 
 
