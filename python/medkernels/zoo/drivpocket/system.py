@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medkernels.zoo import register
-from medkernels.zoo.drivpocket.apply import MOST, judge, segment
+from medkernels.zoo.drivpocket.apply import MOST, RANKINGS, judge, segment
 from medkernels.zoo.drivpocket.data import Data, Skipped, listed, stream
 from medkernels.zoo.drivpocket.dria import Attention
 from medkernels.zoo.drivpocket.entries import entries_of, split
@@ -16,6 +16,7 @@ from medkernels.zoo.drivpocket.metrics import success_rates
 from medkernels.zoo.drivpocket.model import DRIVPocket, build
 from medkernels.zoo.drivpocket.pocket import Pocket
 from medkernels.zoo.drivpocket.reading import Reading
+from medkernels.zoo.drivpocket.report import DRAWN, overview, write_predictions
 from medkernels.zoo.drivpocket.sites import POINTS, RESOLUTION, SIDE
 from medkernels.zoo.drivpocket.structure import Structure
 from medkernels.zoo.drivpocket.training import OPTIMIZERS, SHIFT, Cube, Sites, train_network
@@ -70,6 +71,8 @@ class DRIVPocketSystem(HubSystem):
         How many of the nearest atoms the point stream reads.
     prior : float, optional
         Probability with which each voxel begins, which shortens a training; 0.5 if None, as published.
+    ranking : {"volume", "candidate"}
+        Pockets are ranked by what the network finds in them, or keep the order of their candidates.
     metals : bool
         Metal ions of a file belong to the receptor.
     init_seed : int
@@ -102,6 +105,7 @@ class DRIVPocketSystem(HubSystem):
         resolution: float = RESOLUTION,
         points: int = POINTS,
         prior: float | None = None,
+        ranking: str = "volume",
         metals: bool = False,
         init_seed: int = 0,
     ) -> None:
@@ -110,6 +114,9 @@ class DRIVPocketSystem(HubSystem):
                 raise ValueError(f"{name} must be positive and finite, got {length}")
         if isinstance(points, bool) or not isinstance(points, int) or points < 1:
             raise ValueError(f"points must be an integer of at least 1, got {points!r}")
+        if ranking not in RANKINGS:
+            raise ValueError(f"ranking must be one of {', '.join(RANKINGS)}, got {ranking!r}")
+        self.ranking = ranking
         self.cube = Cube(float(side), float(resolution), points)
         grid_sizes(self.cube.edge)
         self.reading = Reading(metals=bool(metals))
@@ -210,7 +217,7 @@ class DRIVPocketSystem(HubSystem):
 
     def answer(self, structure: Structure, *, most: int = MOST) -> list[Pocket]:
         """The ranked pockets of one structure; see `medkernels.zoo.drivpocket.apply.segment`."""
-        return segment(self.module, structure, cube=self.cube, most=most)
+        return segment(self.module, structure, cube=self.cube, most=most, ranking=self.ranking)
 
     def predict(self, inputs: Data, out_dir: str | Path | None = None) -> dict[str, Any]:
         """Find and rank the pockets of structures.
@@ -220,7 +227,8 @@ class DRIVPocketSystem(HubSystem):
         inputs : path or structures
             A folder or file as `medkernels.zoo.drivpocket.data` describes it, or structures.
         out_dir : path, optional
-            Where to write the files of each structure that `medkernels.zoo.drivpocket.writing` names.
+            Where to write ``report.html``, with views of the first structures that can be turned, and the
+            files of each structure that `medkernels.zoo.drivpocket.writing` names.
 
         Returns
         -------
@@ -235,16 +243,24 @@ class DRIVPocketSystem(HubSystem):
         """
         skipped: Skipped = []
         files: list[str] = []
+        rows: list[dict[str, Any]] = []
+        shown: list[tuple[Structure, list[Pocket]]] = []
         found: dict[str, list[Pocket]] = {}
         for structure, _ in stream(inputs, self.reading, skipped):
-            pockets = found[structure.name] = self.answer(structure)
-            if out_dir is not None:
+            pockets = self.answer(structure)
+            rows.append(overview(structure, pockets))
+            if out_dir is None:
+                found[structure.name] = pockets
+            else:
                 files += write_pockets(Path(out_dir), structure, pockets)
-        if not found:
+                shown += [(structure, pockets)] if len(shown) < DRAWN else []
+        if not rows:
             raise ValueError(f"data: no structure can be used ({listed(skipped)})")
+        if out_dir is not None:
+            files.append(write_predictions(Path(out_dir) / "report.html", shown, rows, skipped).name)
         return {
-            "structures": list(found),
-            "pockets": [len(pockets) for pockets in found.values()],
+            "structures": [row["structure"] for row in rows],
+            "pockets": [row["pockets"] for row in rows],
             **({"of_structures": found} if out_dir is None else {}),
             "skipped": [list(entry) for entry in skipped],
             "files": files,
