@@ -56,7 +56,7 @@ def _compute(op: Op, options: Options, *arrays: Any) -> Any:
 
 def _outputs(op: Op, options: Options, *arrays: Any) -> Any:
     shapes = tuple(
-        jax.ShapeDtypeStruct(shape, np.dtype(dtype) if dtype else arrays[0].dtype)  # type: ignore[no-untyped-call]
+        jax.ShapeDtypeStruct(shape, np.dtype(_op.output_dtype(dtype, arrays[0].dtype.name)))  # type: ignore[no-untyped-call]
         for shape, dtype in op.outputs([array.shape for array in arrays], options)
     )
     host = partial(_forward_on_host, op, options, arrays[0].ndim)

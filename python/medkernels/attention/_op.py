@@ -16,6 +16,8 @@ Array = npt.NDArray[Any]
 Options = tuple[Any, ...]
 Shape = tuple[Any, ...]  # integers, or the symbolic ones of a graph that is being traced
 
+HALVES = ("float16", "bfloat16")  # that the kernels on GPUs take too
+
 
 @dataclass(frozen=True, eq=False)
 class Op:
@@ -28,11 +30,12 @@ class Op:
     options : the schema of its options, as PyTorch writes it.
     kept : how many outputs follow the result, for the backward pass.
     outputs : (shapes of the arrays, options) -> shapes and dtypes of what `forward` gives: the result,
-        then what the backward pass needs. A dtype of None is that of the arrays.
+        then what the backward pass needs. A dtype of None is that of the arrays, "sums" that in which sums
+        of them are kept.
     forward : (arrays, options) -> these outputs.
     backward : (gradient of the result, arrays, outputs, options) -> the gradients of the first arrays.
     differentiable : how many of the arrays have a gradient; those that do come first.
-    heads_inside : whether the C++ kernels read arrays [B, H, N, D] that lie in memory as [B, N, H, D] as they
+    heads_inside : whether the kernels read arrays [B, H, N, D] that lie in memory as [B, N, H, D] as they
         are. The result then lies in memory as the first array does, and each gradient as its array does.
     """
 
@@ -68,8 +71,17 @@ def check(op: Op, arrays: Sequence[Any]) -> None:
                 f"{name} is on {array.device}, but {first_name} is on {first.device}: use one device"
             )
     dtype = getattr(first.dtype, "name", str(first.dtype)).removeprefix("torch.")
-    if dtype not in ("float32", "float64"):
-        raise TypeError(f"{first_name} must be float32 or float64, not {dtype}")
+    on_gpu = getattr(getattr(first, "device", None), "type", "cpu") == "cuda"
+    if dtype not in ("float32", "float64") and not (on_gpu and dtype in HALVES):
+        wanted = "float16, bfloat16, float32 or float64" if on_gpu else "float32 or float64"
+        raise TypeError(f"{first_name} must be {wanted}, not {dtype}")
+
+
+def output_dtype(name: str | None, arrays: str) -> str:
+    """The dtype of an output as `Op.outputs` names it, for arrays of a dtype."""
+    if name == "sums":
+        return "float32" if arrays in HALVES else arrays
+    return name or arrays
 
 
 def check_scale(scale: Any) -> float:
@@ -95,15 +107,32 @@ def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Opti
 
         return _jax.run(op, named, options)
     if framework == "cupy":
-        _backends.fall_back_to_cpu(op.name, "there is no kernel for CuPy arrays")
-        import cupy
-
-        result = run(op, {name: cupy.asnumpy(array) for name, array in named.items()}, options)
-        return cupy.asarray(result)
+        return _run_cupy(op, named, options)
     restore = _interop.restorer(next(iter(named.values())))
     views = _numpy_arrays(named)
     check(op, views)
     return restore(forward(op, views, options([view.shape for view in views]))[0])
+
+
+def _run_cupy(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Options]) -> Any:
+    """CuPy arrays go through the torch operator, on the same device memory."""
+    import cupy
+
+    try:
+        _backends.triton_kernels(op.name)
+    except _backends.BackendError as error:
+        _backends.fall_back_to_cpu(op.name, str(error))
+        result = run(op, {name: cupy.asnumpy(array) for name, array in named.items()}, options)
+        return cupy.asarray(result)
+    import torch.utils.dlpack
+
+    from medkernels.attention import _torch
+
+    tensors = {
+        name: torch.utils.dlpack.from_dlpack(array) if _interop.framework_of(array) == "cupy" else array
+        for name, array in named.items()
+    }
+    return cupy.from_dlpack(_torch.run(op, tensors, options))
 
 
 def forward(op: Op, arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:

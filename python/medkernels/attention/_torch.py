@@ -1,4 +1,4 @@
-"""The family as PyTorch operators: autograd, fake tensors, vmap."""
+"""The family as PyTorch operators: autograd, fake tensors, vmap, and the way to the CPU or Triton kernels."""
 
 from __future__ import annotations
 
@@ -29,20 +29,39 @@ def run(op: Op, named: dict[str, Any], options: Callable[[Sequence[Shape]], Opti
     return result
 
 
+def _triton_kernels(op: Op, tensor: Tensor) -> Any:
+    """The Triton kernels for this tensor; None if the CPU computes."""
+    if tensor.device.type != "cuda":
+        return None
+    try:
+        return _backends.triton_kernels(op.name)
+    except _backends.BackendError as error:
+        _backends.fall_back_to_cpu(op.name, str(error))
+        return None
+
+
 def _on_host(op: Op, tensors: Sequence[Tensor]) -> list[Any]:
-    device = tensors[0].device.type
-    if device != "cpu":
+    device, dtype = tensors[0].device.type, tensors[0].dtype
+    if device not in ("cpu", "cuda"):
         _backends.fall_back_to_cpu(op.name, f"there is no kernel for {device!r} tensors")
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"on the CPU arrays must be float32 or float64, not {str(dtype).removeprefix('torch.')}"
+        )
     return [_interop.numpy_view(tensor.cpu(), "tensor") for tensor in tensors]
 
 
 def _empty(op: Op, like: Tensor, shape: Shape) -> Tensor:
-    """What a kernel on the CPU makes: rows that lie in memory as those of `like` do."""
-    inside = op.heads_inside and like.device.type in ("cpu", "meta")
-    if inside and not like.is_contiguous() and like.transpose(1, 2).is_contiguous():
+    """What a kernel makes: rows that lie in memory as those of `like` do."""
+    if op.heads_inside and not like.is_contiguous() and like.transpose(1, 2).is_contiguous():
         batch, heads, count, dims = shape
         return like.new_empty(batch, count, heads, dims).transpose(1, 2)
     return like.new_empty(shape)
+
+
+def _output_dtype(like: Tensor, name: str | None) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, _op.output_dtype(name, str(like.dtype).removeprefix("torch.")))
+    return dtype
 
 
 def _pack(tensors: Iterable[Tensor]) -> Any:
@@ -63,6 +82,10 @@ def _define(op: Op) -> Any:
         f"medkernels::{op.name}", mutates_args=(), schema=f"({tensors}, {op.options}) -> {results}"
     )
     def forward(*args: Any) -> tuple[Tensor, ...]:
+        kernels = _triton_kernels(op, args[0])
+        if kernels is not None:
+            made: tuple[Tensor, ...] = kernels.forward(args[:count], args[count:])
+            return made
         arrays = _on_host(op, args[:count])
         return tuple(torch.from_numpy(a).to(args[0].device) for a in _op.forward(op, arrays, args[count:]))
 
@@ -71,7 +94,7 @@ def _define(op: Op) -> Any:
         (shape, _), *others = op.outputs([tensor.shape for tensor in args[:count]], args[count:])
         return (
             _empty(op, args[0], shape),
-            *(args[0].new_empty(s, dtype=getattr(torch, dtype) if dtype else None) for s, dtype in others),
+            *(args[0].new_empty(s, dtype=_output_dtype(args[0], dtype)) for s, dtype in others),
         )
 
     @torch.library.custom_op(
@@ -80,8 +103,12 @@ def _define(op: Op) -> Any:
         schema=f"(Tensor grad, {tensors}, {kept}, {op.options}) -> {grads}",
     )
     def backward(*args: Any) -> Any:
-        grad, *arrays = _on_host(op, args[: 1 + count + outputs])
-        found = _op.backward(op, grad, arrays[:count], arrays[count:], args[1 + count + outputs :])
+        tensors, options = args[: 1 + count + outputs], args[1 + count + outputs :]
+        kernels = _triton_kernels(op, tensors[0])
+        if kernels is not None:
+            return _pack(kernels.backward(tensors[0], tensors[1 : 1 + count], tensors[1 + count :], options))
+        grad, *arrays = _on_host(op, tensors)
+        found = _op.backward(op, grad, arrays[:count], arrays[count:], options)
         return _pack(torch.from_numpy(a).to(args[0].device) for a in found)
 
     @backward.register_fake

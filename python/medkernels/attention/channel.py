@@ -22,7 +22,8 @@ def channel(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
     Parameters
     ----------
     q, k, v
-        [B, H, L, D], float32 or float64: queries, keys and values of B sequences with H heads.
+        [B, H, L, D], float32 or float64, on a GPU also float16 and bfloat16: queries, keys and values of B
+        sequences with H heads.
     scale
         Of the scores, greater than 0; 1 / sqrt(D) if None.
 
@@ -39,10 +40,10 @@ def channel(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
         For shapes that do not fit together, NaN or infinity, a scale out of range, devices that differ, or
         arrays so large that scores or sums of values could overflow.
     TypeError
-        For arrays of different frameworks or dtypes, dtypes other than float32 and float64, or a scale of
+        For arrays of different frameworks or dtypes, dtypes other than those named, or a scale of
         another type.
     medkernels.BackendError
-        For arrays that are not on the CPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without Triton and PyTorch, or of JAX, unless ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
@@ -79,7 +80,7 @@ def channel(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
 
 def _outputs(shapes: Sequence[Shape], options: Options) -> list[tuple[Shape, str | None]]:
     batch, heads, _, dims = shapes[0]
-    return [(shapes[0], None), ((batch, heads, dims, dims), None)]
+    return [(shapes[0], None), ((batch, heads, dims, dims), "sums")]
 
 
 def _forward(arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,7 @@ def knn_memory(
     Parameters
     ----------
     q
-        [B, H, N, D], float32 or float64: queries.
+        [B, H, N, D], float32 or float64, on a GPU also float16 and bfloat16: queries.
     keys, values
         [B, H, M, D] and [B, H, M, E]: the memory of each head, such as that of a `MemoryBank`. Constants: no
         gradient reaches them.
@@ -60,16 +61,17 @@ def knn_memory(
         range, devices that differ, only one of `gate` and `local`, or arrays so large that scores or sums of
         values could overflow.
     TypeError
-        For arrays of different frameworks or dtypes, dtypes other than float32 and float64, or options of
+        For arrays of different frameworks or dtypes, dtypes other than those named, or options of
         another type.
     medkernels.BackendError
-        For arrays that are not on the CPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without Triton and PyTorch, or of JAX, unless ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
     Costs O(N M D) operations for each head, O(N k (D + E)) backward, and O(N k) memory: scores are searched
     tile by tile and never stored. Differentiable in `q`, `gate` and `local` (PyTorch and JAX); the selection
-    has no gradient. Results do not depend on the number of threads.
+    has no gradient. Results do not depend on the number of threads. On a GPU more than 64 entries of a query
+    take one search for every 64 of them.
 
     Source: Wu, Rabe, Hutchins, Szegedy 2022, "Memorizing transformers", ICLR, section 3.2, with an exact
     search in place of an approximate one.
@@ -132,9 +134,10 @@ def _mix(found: Any, gate: Any, local: Any) -> Any:
         _check_mixed(found, gate, local, heads)
         share = jax.nn.sigmoid(gate)[:, None, None]
     else:
-        gate, local = (np.asarray(array, found.dtype) for array in (gate, local))
+        numbers = importlib.import_module("cupy") if framework == "cupy" else np
+        gate, local = (numbers.asarray(array, found.dtype) for array in (gate, local))
         _check_mixed(found, gate, local, heads)
-        share = (0.5 * (1 + np.tanh(0.5 * gate)))[:, None, None]
+        share = (0.5 * (1 + numbers.tanh(0.5 * gate)))[:, None, None]
     return share * found + (1 - share) * local
 
 
@@ -147,7 +150,7 @@ def _check_mixed(found: Any, gate: Any, local: Any, heads: Any) -> None:
 
 def _outputs(shapes: Sequence[Shape], options: Options) -> list[tuple[Shape, str | None]]:
     chosen = (*shapes[0][:3], options[0])
-    return [((*shapes[0][:3], shapes[2][3]), None), (chosen, "int32"), (chosen, None)]
+    return [((*shapes[0][:3], shapes[2][3]), None), (chosen, "int32"), (chosen, "sums")]
 
 
 def _forward(arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:

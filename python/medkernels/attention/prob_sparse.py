@@ -37,7 +37,8 @@ def prob_sparse(
     Parameters
     ----------
     q, k
-        [B, H, L, D], float32 or float64: queries and keys of B sequences with H heads.
+        [B, H, L, D], float32 or float64, on a GPU also float16 and bfloat16: queries and keys of B sequences
+        with H heads.
     v
         [B, H, L, E]: values.
     factor
@@ -61,21 +62,21 @@ def prob_sparse(
     ------
     ValueError
         For shapes that do not fit together, NaN or infinity, options out of range, devices that differ, or
-        arrays so large that scores or sums of
-        values could overflow.
+        arrays so large that scores or sums of values could overflow.
     TypeError
-        For arrays of different frameworks or dtypes, dtypes other than float32 and float64, or options of
+        For arrays of different frameworks or dtypes, dtypes other than those named, or options of
         another type.
     medkernels.BackendError
-        For arrays that are not on the CPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without Triton and PyTorch, or of JAX, unless ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
     Costs O(L ln L (D + E)) operations for each head and O(L) memory, forward and backward: neither sampled
     keys nor scores are stored. Differentiable in `q`, `k` and `v` (PyTorch and JAX); the selection has no
     gradient, so queries that were not chosen have none. Results do not depend on the number of threads.
-    Between processors with different instruction sets sums may be rounded differently, and a query whose M_i
-    is within rounding of the limit may then be chosen on one and not on the other.
+    Between processors with different instruction sets, and on GPUs, sums may be rounded differently, and a
+    query whose M_i is within rounding of the limit may then be chosen on one and not on the other. On one
+    processor or GPU results are the same in every run.
 
     Source: Zhou et al. 2021, "Informer: beyond efficient transformer for long sequence time-series
     forecasting", AAAI 35, equations 3 to 5. The generator: Salmon et al. 2011, "Parallel random numbers: as
@@ -112,7 +113,7 @@ def prob_sparse(
 
 def _outputs(shapes: Sequence[Shape], options: Options) -> list[tuple[Shape, str | None]]:
     chosen = (*shapes[0][:2], options[1])
-    return [(shapes[2], None), (chosen, "int32"), (chosen, None)]
+    return [(shapes[2], None), (chosen, "int32"), (chosen, "sums")]
 
 
 def _forward(arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:

@@ -22,7 +22,7 @@ def set_attention(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
     Parameters
     ----------
     q
-        [B, H, N, D], float32 or float64: queries of B sets with H heads.
+        [B, H, N, D], float32 or float64, on a GPU also float16 and bfloat16: queries of B sets with H heads.
     k, v
         [B, H, M, D] and [B, H, M, E]: keys and values, of which there is at least one.
     scale
@@ -41,10 +41,10 @@ def set_attention(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
         For shapes that do not fit together, an empty set of keys, NaN or infinity, a scale out of range,
         devices that differ, or arrays so large that scores or sums of values could overflow.
     TypeError
-        For arrays of different frameworks or dtypes, dtypes other than float32 and float64, or a scale of
+        For arrays of different frameworks or dtypes, dtypes other than those named, or a scale of
         another type.
     medkernels.BackendError
-        For arrays that are not on the CPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without Triton and PyTorch, or of JAX, unless ``MEDKERNELS_CPU_FALLBACK=1``.
 
     Notes
     -----
@@ -81,7 +81,7 @@ def set_attention(q: Any, k: Any, v: Any, *, scale: float | None = None) -> Any:
 
 
 def _outputs(shapes: Sequence[Shape], options: Options) -> list[tuple[Shape, str | None]]:
-    return [((*shapes[0][:3], shapes[2][3]), None), (shapes[0][:3], None)]
+    return [((*shapes[0][:3], shapes[2][3]), None), (shapes[0][:3], "sums")]
 
 
 def _forward(arrays: Sequence[Array], options: Options) -> tuple[Array, ...]:
