@@ -30,9 +30,10 @@ struct Runs {
   int64_t end(int64_t run) const { return std::min(length, (run + 1) * size); }
 };
 
-// The products of channels, left^T right, of each head: [total, d, d].
-template <class T>
-std::vector<double> products(const HeadRows<const T>& left, const HeadRows<const T>& right) {
+// The products of channels, left^T right, of each head: [total, d, d]. `look(item, head, first, count)` is called for
+// each run of rows while it is at hand.
+template <class T, class Look>
+std::vector<double> products(const HeadRows<const T>& left, const HeadRows<const T>& right, const Look& look) {
   constexpr int64_t single_sum = 256;  // rows that are added up in T
   const Runs runs(left);
   const int64_t dims = left.dims, rows = whole_blocks(dims), width = padded<T>(dims), size = rows * width;
@@ -44,6 +45,9 @@ std::vector<double> products(const HeadRows<const T>& left, const HeadRows<const
     double* const part = parts.data() + item * size;
     for (int64_t i = runs.begin(run); i < runs.end(run); i += kTile) {
       const int64_t count = std::min(kTile, runs.end(run) - i);
+      left.fetch(head, i + kTile, kTile);
+      right.fetch(head, i + kTile, kTile);
+      look(item, head, i, count);
       const T* const left_tile = left_tiles.read(i, count);
       const T* const right_tile = right_tiles.read(i, count);
       const Product<T> product{
@@ -84,9 +88,10 @@ class SquareMatrix {
   std::vector<T> values_;
 };
 
-// Rows of `from` times a matrix for each head. The tiles of one run are multiplied by one thread.
-template <class T>
-void multiply_rows(const HeadRows<const T>& from, const std::vector<SquareMatrix<T>>& matrices, const HeadRows<T>& to) {
+// Rows of `from` times a matrix for each head.
+template <class T, class Look>
+void multiply_rows(const HeadRows<const T>& from, const std::vector<SquareMatrix<T>>& matrices, const HeadRows<T>& to,
+                   const Look& look) {
   const Runs runs(from);
   parallel_for(from.total * runs.count, [&](int64_t item) {
     const int64_t head = item / runs.count, run = item % runs.count;
@@ -95,6 +100,8 @@ void multiply_rows(const HeadRows<const T>& from, const std::vector<SquareMatrix
     std::vector<T> products(static_cast<size_t>(kTile * matrix.width()));
     for (int64_t i = runs.begin(run); i < runs.end(run); i += kTile) {
       const int64_t count = std::min(kTile, runs.end(run) - i);
+      from.fetch(head, i + kTile, kTile);
+      look(item, head, i, count);
       const T* const tile = tiles.read(i, count);
       matrix.multiply(tile, tiles.step(), count, products.data());
       for (int64_t j = 0; j < count; ++j)
@@ -107,11 +114,16 @@ void multiply_rows(const HeadRows<const T>& from, const std::vector<SquareMatrix
 
 template <class T>
 void channel(const Channel<T>& input, const HeadRows<T>& rows, std::span<T> weights) {
-  const int64_t heads = input.queries.total, length = input.queries.count, dims = input.queries.dims;
-  const double queries = greatest_size(input.queries, "q");
-  check_score_sizes<T>(queries, greatest_size(input.keys, "k"), "k", std::max<int64_t>(length, 1), input.scale);
-  check_summand_size<T>(greatest_size(input.values, "v"), "v");
-  const std::vector<double> scores = products(input.queries, input.keys);
+  const int64_t heads = input.queries.total, dims = input.queries.dims;
+  const int64_t pieces = heads * Runs(input.queries).count;
+  GreatestSize<T> queries(input.queries, pieces), keys(input.keys, pieces), values(input.values, pieces);
+  const std::vector<double> scores =
+      products(input.queries, input.keys, [&](int64_t item, int64_t head, int64_t first, int64_t count) {
+        queries.look(item, head, first, count);
+        keys.look(item, head, first, count);
+      });
+  const double queries_size = queries.result("q");
+  check_score_sizes<T>(queries_size, keys.result("k"), "k", std::max<int64_t>(input.queries.count, 1), input.scale);
   std::vector<SquareMatrix<T>> transposed(static_cast<size_t>(heads), SquareMatrix<T>(dims));
   parallel_for(heads, [&](int64_t head) {
     std::vector<double> row(static_cast<size_t>(dims));
@@ -124,14 +136,18 @@ void channel(const Channel<T>& input, const HeadRows<T>& rows, std::span<T> weig
         transposed[head].at(j, i) = weights[(head * dims + i) * dims + j] = static_cast<T>(row[j] / total);
     }
   });
-  multiply_rows(input.values, transposed, rows);
+  multiply_rows(input.values, transposed, rows, [&](int64_t item, int64_t head, int64_t first, int64_t count) {
+    values.look(item, head, first, count);
+  });
+  check_summand_size<T>(values.result("v"), "v");
 }
 
 template <class T>
 void differentiate_channel(const Channel<T>& input, const HeadRows<const T>& grad_rows, std::span<const T> weights,
                            const ChannelGradient<T>& gradient) {
   const int64_t heads = input.queries.total, dims = input.queries.dims;
-  const std::vector<double> grad_weights = products(grad_rows, input.values);
+  const auto checked = [](int64_t, int64_t, int64_t, int64_t) {};
+  const std::vector<double> grad_weights = products(grad_rows, input.values, checked);
   std::vector<SquareMatrix<T>> own(static_cast<size_t>(heads), SquareMatrix<T>(dims)), slopes = own,
                                                                                        slopes_transposed = own;
   parallel_for(heads, [&](int64_t head) {
@@ -147,9 +163,9 @@ void differentiate_channel(const Channel<T>& input, const HeadRows<const T>& gra
       }
     }
   });
-  multiply_rows(grad_rows, own, gradient.values);
-  multiply_rows(input.keys, slopes_transposed, gradient.queries);
-  multiply_rows(input.queries, slopes, gradient.keys);
+  multiply_rows(grad_rows, own, gradient.values, checked);
+  multiply_rows(input.keys, slopes_transposed, gradient.queries, checked);
+  multiply_rows(input.queries, slopes, gradient.keys, checked);
 }
 
 template void channel(const Channel<float>&, const HeadRows<float>&, std::span<float>);

@@ -24,6 +24,15 @@ struct HeadRows {
 
   T* head(int64_t i) const { return data + i / heads * item_step + i % heads * head_step; }
   T* row(int64_t i, int64_t number) const { return head(i) + number * row_step; }
+
+  // Asks for rows that will be read soon. Processors do so themselves, but not across pages, nor early enough to load
+  // one tile while they compute with another.
+  void fetch(int64_t i, int64_t first, int64_t wanted) const {
+    const auto* const from = reinterpret_cast<const char*>(row(i, first));
+    const int64_t bytes = std::min(wanted, count - first) * row_step * int64_t{sizeof(T)};
+    constexpr int64_t line = 64;
+    for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(from + at);
+  }
 };
 
 // Tiles of up to kTile rows of one head: where they stand if products may read them there, else in a buffer. What is
@@ -59,19 +68,39 @@ class HeadTiles {
   std::vector<T> buffer_;
 };
 
-// Checks that all values are finite and returns the greatest size of one.
+// The greatest size of a value of [B, H, N, D], found in pieces by those who read the rows, while they are at hand.
 template <class T>
-double greatest_size(const HeadRows<const T>& rows, std::string_view name) {
-  const std::span<const T> memory(rows.data, static_cast<size_t>(rows.total * rows.count * rows.dims));
-  const double size = greatest_size_in_memory(memory);
-  if (!std::isfinite(size)) {  // named by its place in [B, H, N, D]
-    std::vector<std::remove_const_t<T>> ordered;
-    for (int64_t head = 0; head < rows.total; ++head)
-      for (int64_t i = 0; i < rows.count; ++i)
-        ordered.insert(ordered.end(), rows.row(head, i), rows.row(head, i) + rows.dims);
-    check_finite(std::span<const T>(ordered), name);
+class GreatestSize {
+ public:
+  GreatestSize(const HeadRows<const T>& rows, int64_t pieces) : rows_(rows), found_(static_cast<size_t>(pieces)) {}
+
+  // Looks at `count` rows. Those of heads that lie side by side are looked at with the first of them.
+  void look(int64_t piece, int64_t head, int64_t first, int64_t count) {
+    const bool side_by_side = rows_.head_step < rows_.row_step;
+    if (side_by_side && head % rows_.heads != 0) return;
+    const T* const from = rows_.row(head, first);
+    const int64_t size = count * (side_by_side ? rows_.heads : 1) * rows_.dims;
+    found_[piece] = std::max(found_[piece], greatest_bits(from, size));
   }
-  return size;
-}
+
+  // Once all rows have been looked at. Throws where a value is not finite.
+  double result(std::string_view name) const {
+    const Bits most = found_.empty() ? 0 : *std::max_element(found_.begin(), found_.end());
+    const auto size = static_cast<double>(std::bit_cast<T>(most));
+    if (!std::isfinite(size)) {  // named by its place in [B, H, N, D]
+      std::vector<T> ordered;
+      for (int64_t head = 0; head < rows_.total; ++head)
+        for (int64_t i = 0; i < rows_.count; ++i)
+          ordered.insert(ordered.end(), rows_.row(head, i), rows_.row(head, i) + rows_.dims);
+      check_finite(std::span<const T>(ordered), name);
+    }
+    return size;
+  }
+
+ private:
+  using Bits = typename simd::Format<T>::Int;
+  const HeadRows<const T>& rows_;
+  std::vector<Bits> found_;
+};
 
 }  // namespace mk::attention

@@ -70,32 +70,34 @@ class TileReader {
   std::vector<T> buffer_;
 };
 
-// The greatest size of a value; NaN or infinity if there is one.
+// Sizes are in the order of their bits, as integers, with infinity and NaN above all others.
 template <class T>
-double greatest_size_in_memory(std::span<const T> values) {
-  // Sizes are in the order of their bits, as integers, with infinity and NaN above all others.
+typename simd::Format<T>::Int greatest_bits(const T* values, int64_t count) {
   using Bits = typename simd::Format<T>::Int;
   constexpr Bits size_bits = std::numeric_limits<Bits>::max();
-  constexpr int64_t block = 1 << 15;
-  const int64_t count = std::ssize(values);
-  std::vector<Bits> greatest(static_cast<size_t>((count + block - 1) / block));
-  parallel_for(std::ssize(greatest), [&](int64_t b) {
-    const T* const from = values.data() + b * block;
-    const int64_t there = std::min(block, count - b * block);
-    Bits most = 0;
-    simd::with_widest([&]() __attribute__((always_inline)) {
-      for (int64_t i = 0; i < there; ++i) most = std::max(most, std::bit_cast<Bits>(from[i]) & size_bits);
-    });
-    greatest[b] = most;
+  Bits most = 0;
+  simd::with_widest([=, &most]() __attribute__((always_inline)) {
+    Bits greatest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const Bits bits = std::bit_cast<Bits>(values[i]) & size_bits;
+      greatest = bits > greatest ? bits : greatest;
+    }
+    most = greatest;
   });
-  const Bits most = greatest.empty() ? 0 : *std::max_element(greatest.begin(), greatest.end());
-  return static_cast<double>(std::bit_cast<T>(most));
+  return most;
 }
 
 // Checks that all values are finite and returns the greatest size of one.
 template <class T>
 double greatest_size(std::span<const T> values, std::string_view name) {
-  const double size = greatest_size_in_memory(values);
+  constexpr int64_t block = 1 << 15;
+  const int64_t count = std::ssize(values);
+  std::vector<typename simd::Format<T>::Int> greatest(static_cast<size_t>((count + block - 1) / block));
+  parallel_for(std::ssize(greatest), [&](int64_t b) {
+    greatest[b] = greatest_bits(values.data() + b * block, std::min(block, count - b * block));
+  });
+  const auto most = greatest.empty() ? 0 : *std::max_element(greatest.begin(), greatest.end());
+  const auto size = static_cast<double>(std::bit_cast<T>(most));
   if (!std::isfinite(size)) check_finite(values, name);
   return size;
 }

@@ -87,12 +87,29 @@ struct Sums {
   }
 };
 
+// The greatest sizes of what goes in.
+template <class T>
+struct Sizes {
+  GreatestSize<T> queries, keys, values;
+
+  Sizes(const SetAttention<T>& input, int64_t pieces)
+      : queries(input.queries, pieces), keys(input.keys, pieces), values(input.values, pieces) {}
+
+  void check(const SetAttention<T>& input) const {
+    const double queries_size = queries.result("q");
+    check_score_sizes<T>(queries_size, keys.result("k"), "k", input.queries.dims, input.scale);
+    check_summand_size<T>(values.result("v"), "v");
+  }
+};
+
 // One item of work.
 template <class T>
 class Attending {
  public:
-  Attending(const SetAttention<T>& input, int64_t head)
+  Attending(const SetAttention<T>& input, Sizes<T>& sizes, int64_t item, int64_t head)
       : input_(input),
+        sizes_(sizes),
+        item_(item),
         head_(head),
         keys_(input.keys, head),
         values_(input.values, head),
@@ -100,9 +117,14 @@ class Attending {
         block_(input.queries.dims, input.values.dims) {}
 
   Block<T>& block() { return block_; }
-  void read(int64_t first) { block_.read(input_, head_, first); }
+  void read(int64_t first) {
+    input_.queries.fetch(head_, first + kQueries, kQueries);
+    block_.read(input_, head_, first);
+    sizes_.queries.look(item_, head_, first, block_.count);
+    first_ = first;
+  }
 
-  // Leaves in the block what these keys, at most kSingleSum, add.
+  // Leaves in the block what these keys, at most kSingleSum, add. The first block of queries looks at their sizes.
   void attend(int64_t begin, int64_t end) {
     const TileKernels<T>& kernels = tile_kernels<T>();
     const int64_t width = block_.width, value_rows = whole_blocks(input_.values.dims);
@@ -110,6 +132,12 @@ class Attending {
     std::fill_n(block_.total.begin(), width, T(0));
     for (int64_t key = begin; key < end; key += kTile) {
       const int64_t count = std::min(kTile, end - key);
+      if (first_ == 0) {
+        input_.keys.fetch(head_, key + kTile, kTile);
+        input_.values.fetch(head_, key + kTile, kTile);
+        sizes_.keys.look(item_, head_, key, count);
+        sizes_.values.look(item_, head_, key, count);
+      }
       const T* const key_tile = keys_.read(key, count);
       kernels.multiply({whole_blocks(count), width, input_.keys.dims, key_tile, keys_.step(), 1, block_.queries.data(),
                         width, scores_.data(), width});
@@ -138,7 +166,7 @@ class Attending {
   }
 
   // The rows of the block after a single call of `attend`.
-  void finish(int64_t first, const HeadRows<T>& rows, T* levels) {
+  void finish(const HeadRows<T>& rows, T* levels) {
     constexpr int64_t lanes = 16 / sizeof(T);
     for (int64_t i = 0; i < block_.width; i += lanes) {
       using V = simd::Vector<T, lanes>;
@@ -147,13 +175,14 @@ class Attending {
       V::store(block_.factor.data() + i, 1 / total);
     }
     std::copy_n(block_.top.begin(), block_.count, levels);
-    to_rows(block_.weighted.data(), block_.width, block_.factor.data(), block_.count, rows.dims, rows.row(head_, first),
-            rows.row_step);
+    to_rows(block_.weighted.data(), block_.width, block_.factor.data(), block_.count, rows.dims,
+            rows.row(head_, first_), rows.row_step);
   }
 
  private:
   const SetAttention<T>& input_;
-  int64_t head_;
+  Sizes<T>& sizes_;
+  int64_t item_, head_, first_ = 0;  // first query of the block
   HeadTiles<T> keys_, values_;
   std::vector<T> scores_;
   Block<T> block_;
@@ -252,6 +281,9 @@ void differentiate_run(const Backward<T>& all, int64_t head, int64_t begin, int6
       partial(static_cast<size_t>((all.first_sums + all.second_sums) * width)), means(static_cast<size_t>(kTile));
   for (int64_t row = begin; row < end; row += kTile) {
     const int64_t count = std::min(kTile, end - row), whole = whole_blocks(count);
+    all.first_rows.fetch(head, row + kTile, kTile);
+    all.second_rows.fetch(head, row + kTile, kTile);
+    if (!all.keys_are_rows) all.rows.fetch(head, row + kTile, kTile);
     const T* const own_first = first_tiles.read(row, count);
     const T* const own_second = second_tiles.read(row, count);
     if (!all.keys_are_rows)
@@ -298,12 +330,9 @@ void differentiate_run(const Backward<T>& all, int64_t head, int64_t begin, int6
 
 template <class T>
 void set_attention(const SetAttention<T>& input, const HeadRows<T>& rows, std::span<T> levels) {
-  const double queries = greatest_size(input.queries, "q");
-  check_score_sizes<T>(queries, greatest_size(input.keys, "k"), "k", input.queries.dims, input.scale);
-  check_summand_size<T>(greatest_size(input.values, "v"), "v");
   const int64_t heads = input.queries.total, count = input.queries.count, keys = input.keys.count;
-  if (heads == 0 || count == 0) return;
   const Shares shares(input);
+  Sizes<T> sizes(input, heads * shares.groups * shares.parts);
   const int64_t size = shares.blocks * kQueries;
   // The heads of an item of the batch, which may lie side by side in memory, come one after the other.
   const auto head_of = [&](int64_t item, int64_t groups) {
@@ -313,13 +342,13 @@ void set_attention(const SetAttention<T>& input, const HeadRows<T>& rows, std::s
   if (shares.parts == 1) {
     parallel_for(heads * shares.groups, [&](int64_t item) {
       const int64_t head = head_of(item, shares.groups), begin = group_of(item, shares.groups) * size;
-      Attending<T> own(input, head);
+      Attending<T> own(input, sizes, item, head);
       for (int64_t first = begin; first < std::min(count, begin + size); first += kQueries) {
         own.read(first);
         T* const own_levels = levels.data() + head * count + first;
         if (keys <= kSingleSum) {
           own.attend(0, keys);
-          own.finish(first, rows, own_levels);
+          own.finish(rows, own_levels);
           continue;
         }
         Sums sums(own.block().count, rows.dims);
@@ -327,19 +356,20 @@ void set_attention(const SetAttention<T>& input, const HeadRows<T>& rows, std::s
         finish(sums, rows.row(head, first), rows.row_step, own_levels);
       }
     });
-    return;
+    return sizes.check(input);
   }
   const int64_t groups = shares.groups * shares.parts;
   std::vector<Sums> parts(static_cast<size_t>(heads * groups), Sums(0, 0));
   parallel_for(heads * groups, [&](int64_t item) {
     const int64_t head = head_of(item, groups), group = group_of(item, groups);
     const int64_t begin = group % shares.parts * shares.part;
-    Attending<T> own(input, head);
+    Attending<T> own(input, sizes, item, head);
     own.read(group / shares.parts * size);
     Sums sums(own.block().count, rows.dims);
     own.join(sums, begin, std::min(keys, begin + shares.part));
     parts[head * groups + group] = std::move(sums);
   });
+  sizes.check(input);
   parallel_for(heads * shares.groups, [&](int64_t item) {
     const int64_t head = item / shares.groups, first = item % shares.groups * size;
     Sums& sums = parts[item * shares.parts];
