@@ -9,10 +9,10 @@ namespace mk::points {
 
 namespace {
 
-constexpr int kLanes = 8;           // points that are worked on together
+constexpr int kLanes = 16;          // points that are worked on together: two registers do not wait for each other
 constexpr int64_t kTogether = 128;  // points of one piece of work
-// Cyclic rotations of a 3 x 3 matrix converge quadratically; from four sweeps on nothing changes in float64.
-constexpr int kSweeps = 5;
+// Cyclic rotations of a 3 x 3 matrix converge quadratically: a fifth sweep changes no bit of any axis.
+constexpr int kSweeps = 4;
 // Rounding in float64: of sums, as a share of the greatest eigenvalue, and of weights.
 constexpr double kSumRounding = 1e-14;
 // A point is on the plane through the centroid if it is as near to it as this share of the greatest coordinate.
