@@ -1,0 +1,163 @@
+"""The acceptance check on the stand-in: memory against none, and the kernels against brute force.
+
+Run it with ``python -m medkernels.zoo.totalct_sam.acceptance``; it prints one row a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from medkernels.attention import knn_memory
+from medkernels.segmentation import upsample_argmax
+from medkernels.zoo.engine import FitOptions, fit
+from medkernels.zoo.totalct_sam.model import TotalCTSAM, build
+from medkernels.zoo.totalct_sam.sizes import SIZES
+from medkernels.zoo.totalct_sam.standin import CLASSES, Bodies
+from medkernels.zoo.totalct_sam.training import window_loss
+
+TRAIN, TEST = 1600, 64  # bodies
+TEST_SEEDS = 1000  # above those of training
+SEEDS = 3
+SIZE = SIZES["crops"]
+OPTIONS: dict[str, Any] = {
+    "max_epochs": 3,
+    "batch_size": 16,
+    "lr": 4e-3,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup_steps": 25,
+    "clip_norm": 1.0,
+    "checkpoint_every_epochs": 3,
+    "tensorboard": False,
+}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work in one thread: for crops this small more of them cost time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def mean_dice(memory: bool, seed: int, **options: Any) -> float:
+    """Mean Dice of the two classes on test bodies, whose markers lie in the first crop alone."""
+    network = build(SIZE, len(CLASSES) + 1, memory=memory, seed=seed)
+    settings = FitOptions(**(OPTIONS | {"seed": seed} | options))
+    with one_thread(), tempfile.TemporaryDirectory() as work:
+        fit(network, Bodies(TRAIN, seed), None, Path(work), settings, loss=partial(window_loss, clicks=0))
+        return judged(network, Bodies(TEST, TEST_SEEDS + seed, together=0.0))
+
+
+def judged(network: TotalCTSAM, bodies: Bodies) -> float:
+    """Mean over the classes of Dice, over all voxels of the second crops."""
+    hits, sizes = torch.zeros(len(CLASSES)), torch.zeros(len(CLASSES))
+    with torch.inference_mode():
+        for batch in DataLoader(bodies, 32):
+            memory = network.new_memory()
+            network(batch["windows"][:, 0], memory=memory)
+            found = network(batch["windows"][:, 1], memory=memory).argmax(dim=1)
+            for number in range(len(CLASSES)):
+                one, other = found == number + 1, batch["labels"][:, 1] == number + 1
+                hits[number] += 2 * (one & other).sum()
+                sizes[number] += one.sum() + other.sum()
+    return float((hits / sizes.clamp(min=1)).mean())
+
+
+def memory_check(seed: int = 0) -> dict[str, bool | float]:
+    """Whether `knn_memory` chooses the entries that brute force chooses, and how far its results are off.
+
+    A value that is one-hot in the number of its entry shows in the result which entries were chosen.
+    Coordinates are multiples of 1/64, so that products are exact and ties are ties.
+    """
+    rng = np.random.default_rng(seed)
+    q, keys = (
+        torch.from_numpy(np.rint(64 * _unit_rows(rng, count)).astype(np.float32) / 64)
+        for count in (617, 1024)
+    )
+    values = torch.eye(1024).expand(1, 8, -1, -1).contiguous()
+    out = knn_memory(q, keys, values, k=32, scale=10.0)
+    scores = (q.double() @ keys.double().transpose(2, 3)).numpy()
+    nearest = np.argsort(-scores, axis=3, kind="stable")[..., :32]
+    chosen = np.sort(np.argsort(-out.numpy(), axis=3, kind="stable")[..., :32], axis=3)
+    top = np.take_along_axis(scores, nearest, axis=3)
+    weights = np.exp(10 * (top - top[..., :1]))
+    dense = np.zeros(scores.shape)
+    np.put_along_axis(dense, nearest, weights / weights.sum(axis=3, keepdims=True), axis=3)
+    return {
+        "topk_equal": bool((chosen == np.sort(nearest, axis=3)).all()),
+        "memory_gap": float(np.abs(dense - out.numpy()).max()),
+    }
+
+
+def _unit_rows(rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    rows = rng.normal(size=(1, 8, count, 24))
+    unit: npt.NDArray[np.float64] = rows / np.linalg.norm(rows, axis=3, keepdims=True)
+    return unit
+
+
+def gradient_check(seed: int = 0) -> bool:
+    """Whether the derivatives of a gated look-up are those of finite differences, in double precision."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    q, local, gate = (x.requires_grad_() for x in (drawn(1, 2, 5, 6), drawn(1, 2, 5, 6), drawn(2)))
+    keys, values = drawn(1, 2, 40, 6), drawn(1, 2, 40, 6)
+
+    def look_up(q: torch.Tensor, local: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = knn_memory(q, keys, values, k=4, scale=3.0, gate=gate, local=local)
+        return out
+
+    return bool(torch.autograd.gradcheck(look_up, (q, local, gate)))
+
+
+def argmax_check(classes: int = 105, low: int = 12, size: int = 48, seed: int = 0) -> bool:
+    """Whether labels decided in one step equal those of the interpolated maps, wherever these are clear."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, classes, low, low, low, generator=generator)
+    dense = F.interpolate(logits, size=(size,) * 3, mode="trilinear")
+    top = dense.topk(2, dim=1).values
+    clear = top[:, 0] - top[:, 1] > 1e-5
+    fused = upsample_argmax(logits, size=(size,) * 3)
+    return bool((fused.long() == dense.argmax(dim=1))[clear].all())
+
+
+def main() -> None:
+    """Compare for three seeds and print the table."""
+    parser = argparse.ArgumentParser(description="totalct_sam with and without its memory on the stand-in")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
+    seeds = parser.parse_args().seeds
+    started = time.perf_counter(), time.process_time()
+    found: dict[str, Any] = memory_check() | {"gradcheck": gradient_check(), "argmax_equal": argmax_check()}
+    print("  ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    for seed in range(seeds):
+        scores = {name: mean_dice(name == "memory", seed, progress=False) for name in ("memory", "none")}
+        print(
+            f"seed {seed}  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()), flush=True
+        )
+    print(
+        f"seconds {time.perf_counter() - started[0]:.4g}, "
+        f"of processor time {time.process_time() - started[1]:.4g}"
+    )
+
+
+if __name__ == "__main__":
+    main()
