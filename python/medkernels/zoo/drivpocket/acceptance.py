@@ -9,7 +9,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,12 +42,12 @@ MIDDLE = np.zeros(3, np.float32)  # of each protein, where its only site is
 PRIOR = 0.02  # share of voxels in a pocket
 POINT_WIDTH, WIDTH = 16, 4
 POINT_TRAINING: dict[str, Any] = {
-    "max_epochs": 12,
+    "max_epochs": 10,
     "batch_size": 4,
     "lr": 3e-3,
     "weight_decay": 1e-4,
     "schedule": "cosine",
-    "checkpoint_every_epochs": 12,
+    "checkpoint_every_epochs": 10,
     "tensorboard": False,
 }
 POCKET_TRAINING: dict[str, Any] = POINT_TRAINING | {
@@ -185,16 +185,13 @@ def main() -> None:
     checks = {"rotation_gap": rotation_gap()} | gridding_gap()
     print("  ".join(f"{name} {value}" for name, value in checks.items()), flush=True)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        pockets = {
-            (seed, streams): pool.submit(pocket_scores, seed, streams, progress=False)
-            for seed in seeds
-            for streams in ("both", "voxel")
-        }
-        points = {
-            (seed, features): pool.submit(point_scores, seed, features, progress=False)
-            for seed in seeds
-            for features in ("invariant", "xyz")
-        }
+        pockets: dict[tuple[int, str], Future[dict[str, Doubles]]] = {}
+        points: dict[tuple[int, str], Future[dict[str, float]]] = {}
+        for seed in seeds:
+            for streams in ("both", "voxel"):
+                pockets[seed, streams] = pool.submit(pocket_scores, seed, streams, progress=False)
+            for features in ("invariant", "xyz"):
+                points[seed, features] = pool.submit(point_scores, seed, features, progress=False)
         for seed in seeds:
             for features in ("invariant", "xyz"):
                 scores = points[seed, features].result()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medkernels.attention import prob_sparse
+from medkernels.attention import channel, prob_sparse
 
 BRANCHES = ("both", "spatial", "channel", "none")
 MEANS = ("reference", "sample")
@@ -91,15 +90,15 @@ class DRIA(nn.Module):
             found = torch.as_tensor(prob_sparse(q, k, values[0], factor=factor, seed=self._seed(), mean=mean))
             out = out + self.w_o1(_joined(found))
         if self.w_o2 is not None:
-            out = out + self.w_o2(_joined(channel(q, k, values[-1])))
+            out = out + self.w_o2(_joined(torch.as_tensor(channel(q, k, values[-1]))))
         return out
 
     def _split(self, rows: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[B,L,parts C] -> parts of [B,heads,L,C / heads], in single precision at least."""
         if rows.dtype not in (torch.float32, torch.float64):
             rows = rows.float()
-        split = rows.view(*rows.shape[:2], parts, self.attention.heads, -1).permute(2, 0, 3, 1, 4)
-        return tuple(part.contiguous() for part in split)
+        split = rows.view(*rows.shape[:2], parts, self.attention.heads, -1)
+        return tuple(split.permute(2, 0, 3, 1, 4))
 
     def _seed(self) -> int:
         """Other keys at each step of training; the same ones whenever the network is applied."""
@@ -130,12 +129,6 @@ class DRIABlock(nn.Module):
             x = tokens.transpose(1, 2).reshape(x.shape)
         out: Tensor = self.act(x + self.conv(x))
         return out
-
-
-def channel(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``V P^T`` with ``P = softmax(Q^T K / sqrt d)``, for each head; all [B,heads,L,d]."""
-    scores = (q.transpose(2, 3) @ k) / math.sqrt(q.shape[3])
-    return v @ scores.softmax(dim=3).transpose(2, 3)
 
 
 def _joined(heads: Tensor) -> Tensor:
