@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from medkernels.zoo.drivpocket import candidates as module
 from medkernels.zoo.drivpocket.candidates import alpha_spheres, burial, propose
 from medkernels.zoo.drivpocket.examples import NAMES, example
+from medkernels.zoo.drivpocket.geometric import geometric_pockets, main
 from medkernels.zoo.drivpocket.metrics import (
     dca,
     dcc,
@@ -246,3 +247,32 @@ def test_lining_atoms():
     assert lining_atoms(structure, np.float32([[1, 0, 0]])).tolist() == [0, 1, 3]
     assert lining_atoms(structure, np.float32([[1, 0, 0], [9, 1, 0]]), 1.5).tolist() == [0, 2]
     assert lining_atoms(structure, np.zeros((0, 3), np.float32)).tolist() == []
+
+
+def test_pockets_from_geometry_fill_their_spheres():
+    structure = shell()
+    candidates = propose(structure)
+    pocket = geometric_pockets(structure, candidates, most=1, spacing=0.5)[0]
+    assert (pocket.rank, pocket.candidate) == (1, 1)
+    assert pocket.score == candidates.scores[0]
+    assert pocket.volume == len(pocket.points) / 8
+    assert 0.6 <= pocket.probability <= 1
+    gaps = np.linalg.norm(pocket.points[:, None] - structure.coords, axis=2).min(axis=1)
+    assert gaps.min() >= 1.9 - 1e-5
+    spheres = np.linalg.norm(pocket.points[:, None] - candidates.points[0], axis=2) - candidates.radii[0]
+    assert (spheres.min(axis=1) < 1e-5).all()
+    # The hollow of radius 5 less the atoms that line it, of radius 1.9; a channel leads out of it.
+    assert 0.7 * 4 / 3 * np.pi * 3.1**3 < pocket.volume < 4 / 3 * np.pi * 6**3
+    with pytest.raises(ValueError, match="spacing must be positive and finite, got 0"):
+        geometric_pockets(structure, candidates, spacing=0)
+
+
+def test_pockets_from_geometry_on_the_command_line(tmp_path, capsys):
+    main([str(example("1t7qa")), "--out", str(tmp_path)])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
+    table = (tmp_path / "1t7qa_pockets.csv").read_text().splitlines()
+    assert len(table) == 1 + 12
+    assert "COA 1202" in (tmp_path / "report.html").read_text()
+    (tmp_path / "bad.pdb").write_text("hello\n")
+    with pytest.raises(SystemExit, match="no structure can be used"):
+        main([str(tmp_path / "bad.pdb")])

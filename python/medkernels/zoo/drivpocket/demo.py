@@ -52,7 +52,8 @@ def run_demo(out_dir: Path, **options: Any) -> Path:
     report.table(
         compared,
         "From the candidate to the pocket: distance from the ligand's middle in Å, and overlap with the "
-        "ligand's volume on a lattice of 2 Å, for voxels alone and fused with atoms.",
+        "ligand's volume on a lattice of 2 Å, for the candidate as its alpha spheres fill it, for voxels "
+        "alone, and fused with atoms.",
     )
     report.section(
         "Candidates of all five proteins",

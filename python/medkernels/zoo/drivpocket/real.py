@@ -19,9 +19,10 @@ import numpy as np
 
 from medkernels.zoo.drivpocket.acceptance import PRIOR, one_thread
 from medkernels.zoo.drivpocket.apply import judge, segment
-from medkernels.zoo.drivpocket.candidates import Candidates, propose
+from medkernels.zoo.drivpocket.candidates import propose
 from medkernels.zoo.drivpocket.entries import entries_of
 from medkernels.zoo.drivpocket.examples import NAMES, example
+from medkernels.zoo.drivpocket.geometric import geometric_pockets
 from medkernels.zoo.drivpocket.metrics import Found, dcc, find, ligand_volume, overlap
 from medkernels.zoo.drivpocket.pocket import Pocket
 from medkernels.zoo.drivpocket.reading import read_structure
@@ -76,9 +77,9 @@ def compare(
 ) -> tuple[list[Pocket], list[Found], list[dict[str, Any]]]:
     """The pockets of a structure, what they are worth, and a line a ligand that tells them from candidates.
 
-    A line holds the rank of the first candidate that is right by DCA, the distance from its middle to the
-    ligand's, and the same of what the voxels make of it, alone and fused with atoms, with the overlap of
-    these with the ligand's volume.
+    A line holds the rank of the first candidate that is right by DCA and, for the candidate as geometry fills
+    it, for what the voxels alone make of it, and for these fused with atoms: the distance from the pocket's
+    middle to the ligand's, and the overlap with the ligand's volume.
     """
     candidates = propose(structure)
     with one_thread():
@@ -88,6 +89,7 @@ def compare(
             )
             for both in (True, False)
         )
+    plain = geometric_pockets(structure, candidates, most=None)
     rows = []
     for found in find(structure.ligands, candidates.centres):
         row: dict[str, Any] = {
@@ -96,20 +98,18 @@ def compare(
             "candidate": found.dca_rank,
         }
         if found.dca_rank is not None:
-            rows.append(row | _distances(found, candidates, alone, fused))
+            rows.append(row | _distances(found, plain, alone, fused))
         else:
             rows.append(row)
     return fused, judge(structure, fused), rows
 
 
 def _distances(
-    found: Found, candidates: Candidates, alone: Sequence[Pocket], fused: Sequence[Pocket]
+    found: Found, plain: Sequence[Pocket], alone: Sequence[Pocket], fused: Sequence[Pocket]
 ) -> dict[str, float]:
-    assert found.dca_rank is not None
-    place = found.dca_rank - 1
     true = ligand_volume(found.ligand)
-    row = {"DCC, candidate": dcc(candidates.centres[place], found.ligand)}
-    for name, pockets in (("voxels", alone), ("fused", fused)):
+    row: dict[str, float] = {}
+    for name, pockets in (("geometry", plain), ("voxels", alone), ("fused", fused)):
         for pocket in pockets:
             if pocket.candidate == found.dca_rank:
                 row[f"DCC, {name}"] = dcc(pocket.centre, found.ligand)
