@@ -1,4 +1,7 @@
-"""`medkernels.points.farthest_point_sampling` beside fpsample, Open3D and a loop in torch."""
+"""`medkernels.points.farthest_point_sampling` beside fpsample, Open3D and a loop in torch.
+
+On a GPU fpsample and Open3D work on the CPU, and the loop on the GPU.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from medkernels.benchmarks.runner.cases import (
     BEST,
     FORWARD,
@@ -23,7 +27,6 @@ import medkernels
 TITLE = "Farthest point sampling, float32"
 UNITS = "distances of the plain algorithm"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 MANY, FEW, CELLS = "30000 -> 4096, 3-D", "4096 -> 1024, 3-D", "50000 -> 25, 11-D"
 SIZES = (1000, 3000, 10_000, 30_000, 100_000, 300_000)
@@ -56,9 +59,14 @@ def _case(name: str, count: int, samples: int, dimensions: int, curve: str = "")
         excluded = {"fpsample, k-d lines": ONLY_8, "Open3D": ONLY_3}
 
     def inputs(device: str, seed: int) -> Inputs:
-        return {"points": cloud(seed, count, dimensions), "samples": samples}
+        return {**on_device(cloud(seed, count, dimensions), device), "samples": samples}
 
     return Case(name, inputs, _work, curve, count if curve else 0, None, excluded)
+
+
+def on_device(host: np.ndarray, device: str) -> Inputs:
+    """Points for ours, and for peers that work on the CPU."""
+    return {"points": host if device == "cpu" else torch.from_numpy(host).to(device), "host": host}
 
 
 def cloud(seed: int, count: int, dimensions: int) -> np.ndarray:
@@ -78,28 +86,28 @@ def _work(inputs: Inputs, backward: bool) -> Work:
 
 def compare_picks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differences:
     """How many picks differ from ours with the same first pick, which a library may choose itself."""
-    picks = np.asarray(theirs["result"])
+    picks = np.asarray(torch.as_tensor(theirs["result"]).cpu())
     wanted = medkernels.points.farthest_point_sampling(ours["points"], len(picks), start=int(picks[0]))
     return {"largest": float((picks != wanted).sum())}
 
 
 def compare_sets(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differences:
     """How far picked points lie apart, which come in any order."""
-    wanted = ours["points"][ours["result"]]
+    wanted = ours["points"][np.asarray(torch.as_tensor(ours["result"]).cpu())]
     apart = medkernels.points.knn(wanted, theirs["result"], k=1)[1]
     return {"largest": float(np.sqrt(apart.max())) if len(wanted) == len(theirs["result"]) else np.inf}
 
 
 def _ours(inputs: Inputs, backward: bool) -> Outputs:
     picks = medkernels.points.farthest_point_sampling(inputs["points"], inputs["samples"])
-    return {"result": picks, "points": inputs["points"]}
+    return {"result": picks, "points": inputs["host"]}
 
 
 def _kd_lines(inputs: Inputs, backward: bool) -> Outputs:
     """The variant that its authors recommend, with about 256 points a bucket, the fastest here."""
     import fpsample
 
-    points = inputs["points"]
+    points = inputs["host"]
     height = max(2, int(np.log2(max(len(points) / 256, 1))))
     picks = fpsample.bucket_fps_kdline_sampling(points, inputs["samples"], h=height)
     return {"result": picks, "points": points}
@@ -108,28 +116,27 @@ def _kd_lines(inputs: Inputs, backward: bool) -> Outputs:
 def _plain(inputs: Inputs, backward: bool) -> Outputs:
     import fpsample
 
-    picks = fpsample.fps_sampling(inputs["points"], inputs["samples"], start_idx=0)
-    return {"result": picks, "points": inputs["points"]}
+    picks = fpsample.fps_sampling(inputs["host"], inputs["samples"], start_idx=0)
+    return {"result": picks, "points": inputs["host"]}
 
 
 def _open3d(inputs: Inputs, backward: bool) -> Outputs:
     import open3d
 
-    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor.from_numpy(inputs["points"]))
+    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor.from_numpy(inputs["host"]))
     picked = cloud.farthest_point_down_sample(inputs["samples"])
-    return {"result": picked.point.positions.numpy(), "points": inputs["points"]}
+    return {"result": picked.point.positions.numpy(), "points": inputs["host"]}
 
 
 def _torch(inputs: Inputs, backward: bool) -> Outputs:
-    import torch
-
     torch.set_num_threads(medkernels.get_num_threads())
-    points = torch.from_numpy(inputs["points"])
-    nearest, picks = torch.full((len(points),), torch.inf), [0]
-    while len(picks) < inputs["samples"]:
-        nearest = torch.minimum(nearest, (points - points[picks[-1]]).square().sum(dim=1))
-        picks.append(int(nearest.argmax()))
-    return {"result": np.array(picks), "points": inputs["points"]}
+    points = torch.as_tensor(inputs["points"])
+    nearest = torch.full((len(points),), torch.inf, device=points.device)
+    picks = torch.zeros(inputs["samples"], dtype=torch.int64, device=points.device)
+    for i in range(1, inputs["samples"]):
+        nearest = torch.minimum(nearest, (points - points[picks[i - 1]]).square().sum(dim=1))
+        picks[i] = nearest.argmax()
+    return {"result": picks, "points": inputs["host"]}
 
 
 PROVIDERS = (

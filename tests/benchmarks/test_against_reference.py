@@ -15,6 +15,9 @@ from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E40
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
 from medkernels import benchmarks, features, regions, render  # noqa: E402
+from tests.reference.ball_query import ball_query  # noqa: E402
+from tests.reference.farthest_point_sampling import farthest_point_sampling  # noqa: E402
+from tests.reference.knn import knn  # noqa: E402
 from tests.reference.label import label, measures  # noqa: E402
 from tests.reference.match import match  # noqa: E402
 from tests.reference.max_tree import max_tree  # noqa: E402
@@ -118,9 +121,38 @@ def check_features(op: str, device: str) -> None:
         assert (likeness > 0.99).sum() >= len(frames) - 1, case.name
 
 
+def check_samples(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        picks = torch.as_tensor(module.PROVIDERS[0].run(inputs, False)["result"])
+        assert picks.tolist() == farthest_point_sampling(inputs["host"], inputs["samples"]), case.name
+
+
+def check_neighbours(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        found = torch.as_tensor(module.PROVIDERS[0].run(inputs, False)["result"]).cpu().numpy()
+        wanted = knn(inputs["host"], None, inputs["k"])[1].astype(np.float32)
+        np.testing.assert_array_equal(found, wanted, err_msg=case.name)
+
+
+def check_balls(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        found = torch.as_tensor(module.PROVIDERS[0].run(inputs, False)["result"]).cpu().numpy()
+        wanted = ball_query(inputs["host"], inputs["host"], inputs["radius"], module.MOST)[0]
+        np.testing.assert_array_equal(found, wanted, err_msg=case.name)
+
+
 CHECKS = {
     **dict.fromkeys(render.__all__, check_pictures),
     "affine_covariant": check_features,
+    "ball_query": check_balls,
+    "farthest_point_sampling": check_samples,
+    "knn": check_neighbours,
     "label": check_labels,
     "match": check_matches,
     "max_tree": check_trees,
