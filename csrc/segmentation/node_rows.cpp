@@ -24,28 +24,40 @@ NodeRows<T>::NodeRows(int64_t classes, const Resampling<T>& resampling)
       stride_(resampling.x.stride),
       width_(resampling.x.width),
       size_(classes * stride_),
-      corners_(static_cast<size_t>(4 * size_)),
+      corners_{std::vector<T>(static_cast<size_t>(2 * size_)), std::vector<T>(static_cast<size_t>(2 * size_))},
       sides_(static_cast<size_t>(2 * size_)),
       rows_(static_cast<size_t>(size_)) {}
 
 template <class T>
-void NodeRows<T>::enter_cell(const Volume<T>& volume, int64_t z0, int64_t z1, int64_t y0, int64_t y1) {
-  for (int64_t c = 0; c < volume.classes; ++c) {
-    T* to = corners_.data() + c * stride_;
-    for (const T* from : {volume.row(c, z0, y0), volume.row(c, z0, y1), volume.row(c, z1, y0), volume.row(c, z1, y1)}) {
-      std::copy_n(from, inputs_, to);
-      to[inputs_] = to[0];
-      to += size_;
+void NodeRows<T>::copy_row(const Volume<T>& volume, int64_t z0, int64_t z1, int64_t y, T* to) {
+  for (int64_t c = 0; c < volume.classes; ++c, to += stride_)
+    for (int64_t plane = 0; plane < 2; ++plane) {
+      T* const row = to + plane * size_;
+      std::copy_n(volume.row(c, plane == 0 ? z0 : z1, y), inputs_, row);
+      row[inputs_] = row[0];
     }
+}
+
+template <class T>
+void NodeRows<T>::enter_cell(const Volume<T>& volume, int64_t z0, int64_t z1, int64_t y0, int64_t y1) {
+  if (last_data_ == volume.data && last_plane_ == z0 && last_row_ == y0) {
+    turned_ = 1 - turned_;
+  } else {
+    copy_row(volume, z0, z1, y0, corners_[turned_].data());
   }
+  copy_row(volume, z0, z1, y1, corners_[1 - turned_].data());
+  last_data_ = volume.data;
+  last_plane_ = z0;
+  last_row_ = y1;
 }
 
 template <class T>
 void NodeRows<T>::enter_plane(T low, T high, std::span<const int32_t> classes) {
   simd::with_widest([&] {
     for (const int32_t c : classes)
-      for (const int64_t side : {c * stride_, size_ + c * stride_})
-        mix(corners_.data() + side, corners_.data() + 2 * size_ + side, low, high, width_, sides_.data() + side);
+      for (int64_t row = 0; row < 2; ++row)
+        mix(corner(0, row) + c * stride_, corner(1, row) + c * stride_, low, high, width_,
+            sides_.data() + row * size_ + c * stride_);
   });
 }
 

@@ -112,8 +112,8 @@ class Bounds {
     std::fill_n(least_.begin(), x.inputs, -std::numeric_limits<T>::infinity());
     simd::with_widest([&] {
       for (int64_t at = 0; at < std::ssize(reach_); at += x.stride) {
-        bound_rows(nodes.corner(0) + at, nodes.corner(1) + at, nodes.corner(2) + at, nodes.corner(3) + at, x.width,
-                   top_.data(), bottom_.data());
+        bound_rows(nodes.corner(0, 0) + at, nodes.corner(0, 1) + at, nodes.corner(1, 0) + at, nodes.corner(1, 1) + at,
+                   x.width, top_.data(), bottom_.data());
         top_[x.inputs] = top_[0];
         bottom_[x.inputs] = bottom_[0];
         bound_lanes(x.width, top_.data(), bottom_.data(), reach_.data() + at, least_.data());
@@ -279,17 +279,19 @@ void upsample_argmax(const UpsampleArgmax<T>& input, std::span<Label> labels) {
     if (!std::isfinite(margin)) check_finite(input.logits, "logits");
     margin *= kRoundings * std::numeric_limits<T>::epsilon();
   }
-  const int64_t rows = input.depth * input.height, size = input.classes * rows * input.width;
+  const Parts parts(input.depth * input.height);
+  const int64_t size = input.classes * parts.rows * input.width;
   const auto item = [&](int64_t b) {
     return Volume<T>{input.logits.data() + b * size, input.classes, input.depth, input.height, input.width};
   };
   const Resampling<T> resampling(item(0), input.to_depth, input.to_height, input.to_width);
   Pool<Labeller<T>> pool([&] { return std::make_unique<Labeller<T>>(input.classes, resampling); });
-  parallel_for(input.items * rows, [&](int64_t task) {
-    const int64_t b = task / rows, place = task % rows;
+  parallel_for(input.items * parts.count, [&](int64_t task) {
+    const int64_t b = task / parts.count, part = task % parts.count;
     pool.lend([&](Labeller<T>& labeller) {
-      labeller.label(item(b), place / input.height, place % input.height, margins[b],
-                     labels.data() + b * resampling.outputs());
+      for (int64_t row = parts.begin(part); row < parts.end(part); ++row)
+        labeller.label(item(b), row / input.height, row % input.height, margins[b],
+                       labels.data() + b * resampling.outputs());
     });
   });
 }

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
-#include <sstream>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -14,132 +12,15 @@
 #include "common/widest.h"
 #include "segmentation/node_rows.h"
 #include "segmentation/pool.h"
-#include "segmentation/slot_softmax.h"
+#include "segmentation/walk.h"
 
 namespace mk::segmentation {
 
 namespace {
 
 constexpr double kSmoothing = 1e-5;
-constexpr int64_t kParts = 128;          // of an item, each with sums of its own
+// of an item, each with sums of its own
 constexpr double kLargeProduct = 1e150;  // times a sum of exponentials it is still a double
-
-template <class Label>
-void read_labels(const Labels& labels, int64_t from, int64_t classes, std::span<int32_t> to) {
-  const Label* const own = static_cast<const Label*>(labels.data) + from;
-  for (size_t i = 0; i < to.size(); ++i) {
-    const auto label = static_cast<int64_t>(own[i]);
-    if (labels.ignored == label) {
-      to[i] = -1;
-    } else if (label >= 0 && label < classes) {
-      to[i] = static_cast<int32_t>(label);
-    } else {
-      std::ostringstream message;
-      message << "labels must be from 0 to " << classes - 1;
-      if (labels.ignored) message << " or " << *labels.ignored;
-      message << ", but element " << from + static_cast<int64_t>(i) << " (in row-major order) is " << label;
-      throw std::invalid_argument(message.str());
-    }
-  }
-}
-
-// The classes of a row of labels from element `from` on, -1 where they do not count.
-void read_row(const Labels& labels, int64_t from, int64_t classes, std::span<int32_t> to) {
-  if (labels.bytes == 1) return read_labels<uint8_t>(labels, from, classes, to);
-  if (labels.bytes == 4) return read_labels<int32_t>(labels, from, classes, to);
-  read_labels<int64_t>(labels, from, classes, to);
-}
-
-// What is there of one item.
-template <class T>
-struct Item {
-  Volume<T> volume;
-  const Labels& labels;
-  int64_t first_label;
-};
-
-// Goes through the outputs between rows of inputs, block by block, with the probabilities of each slot. Memory for one
-// thread's work.
-template <class T>
-class Walk {
- public:
-  Walk(int64_t classes, const Resampling<T>& resampling)
-      : values(static_cast<size_t>(classes * kBlock<T>)),
-        top(kBlock<T>),
-        inverse(kBlock<T>),
-        total(kBlock<T>),
-        shares(kBlock<T>),
-        labels(static_cast<size_t>(resampling.x.outputs)),
-        resampling_(resampling),
-        nodes_(classes, resampling),
-        classes_(static_cast<size_t>(classes)) {
-    std::iota(classes_.begin(), classes_.end(), 0);
-  }
-
-  // Calls each_block(block, first lane, outputs), each_row(y) and each_plane(z) as they come, for the outputs between
-  // the inputs `plane` and the next and `row` and the next.
-  template <class EachBlock, class EachRow, class EachPlane>
-  void pass(const Item<T>& item, int64_t plane, int64_t row, const EachBlock& each_block, const EachRow& each_row,
-            const EachPlane& each_plane) {
-    const Axis<T>&z = resampling_.z, &y = resampling_.y;
-    if (z.first[plane] == z.first[plane + 1] || y.first[row] == y.first[row + 1]) return;
-    nodes_.enter_cell(item.volume, plane, z.next(plane), row, y.next(row));
-    for (int64_t k = z.first[plane]; k < z.first[plane + 1]; ++k) {
-      nodes_.enter_plane(z.low[k], z.high[k], classes_);
-      for (int64_t j = y.first[row]; j < y.first[row + 1]; ++j) {
-        nodes_.enter_row(y.low[j], y.high[j], classes_);
-        read_row(item.labels, item.first_label + (k * y.to + j) * std::ssize(labels), std::ssize(classes_), labels);
-        pass_blocks(each_block);
-        each_row(j);
-      }
-      each_plane(k);
-    }
-  }
-
-  // The logit of a class at an output.
-  T logit(const Output<T>& output, int64_t c) const {
-    const T* const row = nodes_.rows() + c * resampling_.x.stride + output.lane;
-    return output.low * row[0] + output.high * row[1];
-  }
-  T probability(const Output<T>& output, int64_t c) const {
-    return values[c * kBlock<T> + output.slot] * inverse[output.slot];
-  }
-
-  // Of the block: exponentials [classes, kBlock], and for each slot the greatest logit, one over the sum of the
-  // exponentials, that sum, and how many outputs that count it serves. Of the row: labels.
-  std::vector<T> values, top, inverse, total, shares;
-  std::vector<int32_t> labels;
-
- private:
-  template <class EachBlock>
-  void pass_blocks(const EachBlock& each_block) {
-    const Slots<T>& x = resampling_.x;
-    const int64_t groups = x.blocks() / x.chunks();
-    for (int64_t b = 0; b < x.blocks(); ++b) {
-      const std::span<const Output<T>> outputs(x.by_block.data() + x.block_starts[b],
-                                               x.by_block.data() + x.block_starts[b + 1]);
-      if (outputs.empty()) continue;
-      const int64_t lane = b / groups * kChunk<T>, phase = b % groups * kPhases, place = phase * x.width + lane;
-      const Block<T> block{nodes_.rows() + lane,
-                           x.stride,
-                           std::ssize(classes_),
-                           x.low.data() + place,
-                           x.high.data() + place,
-                           x.width,
-                           std::min(kPhases, x.phases - phase)};
-      slot_kernels<T>().soften(block, {values.data(), top.data(), total.data()});
-      const int64_t slots = block.phases * kChunk<T>;
-      for (int64_t s = 0; s < slots; ++s) inverse[s] = T(1) / total[s];
-      std::fill_n(shares.begin(), slots, T(0));
-      for (const Output<T>& output : outputs) shares[output.slot] += static_cast<T>(labels[output.at] >= 0);
-      each_block(block, lane, outputs);
-    }
-  }
-
-  const Resampling<T>& resampling_;
-  NodeRows<T> nodes_;
-  std::vector<int32_t> classes_;
-};
 
 // Sums of a part of an item.
 struct Sums {
@@ -318,21 +199,22 @@ template <class T>
 void upsample_dice_ce(const UpsampleDiceCe<T>& input, const UpsampleDiceCeResult<T>& result) {
   check_finite(input.logits, "logits");
   const Items<T> items(input);
-  const int64_t rows = input.depth * input.height, classes = input.classes;
-  const int64_t share = (rows + kParts - 1) / kParts, parts = (rows + share - 1) / share;
-  std::vector<Sums> sums(static_cast<size_t>(input.items * parts), Sums(0));
+  const Parts parts(input.depth * input.height);
+  const int64_t classes = input.classes;
+  std::vector<Sums> sums(static_cast<size_t>(input.items * parts.count), Sums(0));
   Pool<Walk<T>> pool([&] { return std::make_unique<Walk<T>>(classes, items.resampling); });
-  parallel_for(input.items * parts, [&](int64_t task) {
-    const int64_t begin = task % parts * share;
-    pool.lend(
-        [&](Walk<T>& walk) { sums[task] = sum_rows(walk, items[task / parts], begin, std::min(rows, begin + share)); });
+  parallel_for(input.items * parts.count, [&](int64_t task) {
+    const int64_t part = task % parts.count;
+    pool.lend([&](Walk<T>& walk) {
+      sums[task] = sum_rows(walk, items[task / parts.count], parts.begin(part), parts.end(part));
+    });
   });
   for (int64_t b = 0; b < input.items; ++b) {
     double* const own = result.sums.data() + b * 3 * classes;
     std::fill_n(own, 3 * classes, 0.0);
     double entropy = 0;
-    for (int64_t part = 0; part < parts; ++part) {
-      const Sums& from = sums[b * parts + part];
+    for (int64_t part = 0; part < parts.count; ++part) {
+      const Sums& from = sums[b * parts.count + part];
       entropy += from.entropy;
       for (int64_t c = 0; c < classes; ++c) {
         own[c] += from.products[c];

@@ -12,17 +12,11 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 
-namespace mk::segmentation {
+#include "segmentation/walk.h"
 
-// Integers of 1 byte without sign, or of 4 or 8 bytes.
-struct Labels {
-  const void* data;
-  int bytes;
-  std::optional<int64_t> ignored;  // places with this label do not count
-};
+namespace mk::segmentation {
 
 // Logits [items, classes, depth, height, width], labels [items, to_depth, to_height, to_width].
 template <class T>

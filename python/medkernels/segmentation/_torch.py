@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medkernels import _backends, _interop
+from medkernels import _backends, _device, _interop
 from medkernels.segmentation import _arrays
 from medkernels.segmentation._arrays import Which
 
@@ -35,11 +36,26 @@ def dice_ce(logits: Any, labels: Any, which: Which) -> tuple[Tensor, Tensor]:
     return losses, counts
 
 
+def _triton_kernels(name: str, tensor: Tensor) -> ModuleType | None:
+    """The kernels for a tensor on a GPU; None where the CPU is to compute."""
+    if tensor.device.type != "cuda":
+        return None
+    try:
+        return _backends.triton_kernels(name)
+    except _backends.BackendError as error:
+        _backends.fall_back_to_cpu(name, str(error))
+        return None
+
+
 def _on_host(name: str, tensors: Sequence[Tensor]) -> list[Any]:
     device = tensors[0].device.type
-    if device != "cpu":
+    if device not in ("cpu", "cuda"):
         _backends.fall_back_to_cpu(name, f"there is no kernel for {device!r} tensors")
     return [_interop.numpy_view(tensor.cpu(), "tensor") for tensor in tensors]
+
+
+def _label_dtype(logits: Tensor) -> torch.dtype:
+    return torch.uint8 if _arrays.in_bytes(logits) else torch.int32
 
 
 def _accumulated(dtype: torch.dtype) -> torch.dtype:
@@ -51,14 +67,18 @@ def _accumulated(dtype: torch.dtype) -> torch.dtype:
     "medkernels::upsample_argmax", mutates_args=(), schema="(Tensor logits, SymInt[] size) -> Tensor"
 )
 def _argmax(logits: Tensor, size: Sequence[int]) -> Tensor:
-    (array,) = _on_host("upsample_argmax", [logits.detach()])
+    kernels = _triton_kernels("upsample_argmax", logits)
+    if kernels is not None:
+        _arrays.check_memory(logits, size, _device.free_memory(logits.device))
+        labels: Tensor = kernels.upsample_argmax_forward(logits, tuple(size), _label_dtype(logits))
+        return labels
+    (array,) = _on_host("upsample_argmax", [logits])
     return torch.from_numpy(_arrays.cpu_argmax(array, size)).to(logits.device)
 
 
 @_argmax.register_fake
 def _(logits: Tensor, size: Sequence[int]) -> Tensor:
-    dtype = torch.uint8 if _arrays.in_bytes(logits) else torch.int32
-    return logits.new_empty((logits.shape[0], *size), dtype=dtype)
+    return logits.new_empty((logits.shape[0], *size), dtype=_label_dtype(logits))
 
 
 @torch.library.custom_op(
@@ -70,10 +90,15 @@ def _(logits: Tensor, size: Sequence[int]) -> Tensor:
 def _dice_ce(
     logits: Tensor, labels: Tensor, include_background: bool, ignore_index: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
+    kernels = _triton_kernels("upsample_dice_ce", logits)
+    if kernels is not None:
+        losses, counts, sums = kernels.upsample_dice_ce_forward(
+            logits, labels, include_background, ignore_index
+        )
+        return losses, counts, sums
     array, own_labels = _on_host("upsample_dice_ce", [logits, labels])
     found = _arrays.cpu_dice_ce(array, own_labels, Which(include_background, ignore_index))
-    losses, counts, sums = (torch.from_numpy(array).to(logits.device) for array in found)
-    return losses, counts, sums
+    return tuple(torch.from_numpy(each).to(logits.device) for each in found)  # type: ignore[return-value]
 
 
 @_dice_ce.register_fake
@@ -102,6 +127,12 @@ def _dice_ce_backward(
     include_background: bool,
     ignore_index: int | None,
 ) -> Tensor:
+    kernels = _triton_kernels("upsample_dice_ce", logits)
+    if kernels is not None:
+        gradient: Tensor = kernels.upsample_dice_ce_backward(
+            grad, logits, labels, sums, include_background, ignore_index
+        )
+        return gradient
     upstream, array, own_labels, kept = _on_host("upsample_dice_ce", [grad, logits, labels, sums])
     which = Which(include_background, ignore_index)
     found = _arrays.cpu_dice_ce_backward(upstream, array, own_labels, kept, which)
