@@ -44,7 +44,8 @@ def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device have
+        one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -54,6 +55,8 @@ def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any
 
     The search is that of `knn` with a limit that stays: time is about O((N + Q) log N) plus the number of
     points within reach, memory O((N + Q) D) beside the result. No derivatives are passed on.
+
+    On CUDA devices the search is that of `knn` there, and results are those of the CPU.
 
     Examples
     --------

@@ -39,7 +39,8 @@ def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, star
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device have
+        one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -50,6 +51,11 @@ def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, star
     Few picks go over all points, O(N n_samples D). Many go over boxes of a k-d tree, each of which keeps its
     farthest point, and enter those only that they come nearer to: about O(N log N + n_samples log N) in
     few dimensions. Memory is O(N D). Threads spread over the clouds. No derivatives are passed on.
+
+    On CUDA devices the picks are those of the CPU. Every pick goes over all points, O(N n_samples D), which
+    stay in the registers (up to 3 coordinates) or the shared memory of one block of threads, or, for large
+    clouds, of several that agree on each pick without another launch. Distances in float32 spare those in
+    float64 wherever a bound of their rounding errors decides.
 
     T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985); boxes as in M. Han et
     al., "QuickFPS: architecture and algorithm co-design for farthest point sampling in large-scale point
