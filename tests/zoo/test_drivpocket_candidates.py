@@ -256,6 +256,8 @@ def test_pockets_from_geometry_fill_their_spheres():
     assert (pocket.rank, pocket.candidate) == (1, 1)
     assert pocket.score == candidates.scores[0]
     assert pocket.volume == len(pocket.points) / 8
+    assert np.array_equal(pocket.centre, pocket.points.mean(axis=0))
+    assert np.linalg.norm(pocket.centre) < 2
     assert 0.6 <= pocket.probability <= 1
     gaps = np.linalg.norm(pocket.points[:, None] - structure.coords, axis=2).min(axis=1)
     assert gaps.min() >= 1.9 - 1e-5

@@ -37,7 +37,7 @@ def geometric_pockets(
     """Candidates as pockets, in their order.
 
     A pocket is filled by the lattice points inside its alpha spheres and outside all atoms. Its probability
-    is the mean burial of its spheres, which is none in earnest; its centre and score are the candidate's.
+    is the mean burial of its spheres, which is none in earnest; its score is the candidate's.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def geometric_pockets(
                 rank=place + 1,
                 score=float(sites.scores[place]),
                 probability=float(burial(structure, sites.points[place].astype(np.float64)).mean()),
-                centre=centre,
+                centre=inside.mean(axis=0) if len(inside) else centre,
                 points=inside,
                 volume=len(inside) * spacing**3,
                 atoms=atoms,
