@@ -1,6 +1,7 @@
 """The acceptance check on the stand-in: the point stream on turned proteins, and what it adds to voxels.
 
-Run it with ``python -m medkernels.zoo.drivpocket.acceptance``; ``--seeds 3`` repeats it.
+Run it with ``python -m medkernels.zoo.drivpocket.acceptance``; ``--seeds 3`` repeats it. ``--ranking``
+instead asks how well a network that was trained on candidates ranks them.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from medkernels.points import grid_atoms
-from medkernels.zoo.drivpocket.apply import infer
+from medkernels.zoo.drivpocket.apply import infer, judge, segment
+from medkernels.zoo.drivpocket.candidates import propose
+from medkernels.zoo.drivpocket.entries import entries_of
 from medkernels.zoo.drivpocket.fusion import Grid, Mask, density, pocket_mask
 from medkernels.zoo.drivpocket.geometry import geometry
-from medkernels.zoo.drivpocket.metrics import NEAR
+from medkernels.zoo.drivpocket.metrics import NEAR, find, success_rates
 from medkernels.zoo.drivpocket.model import DRIVPocket, build
 from medkernels.zoo.drivpocket.sites import label_known, random_rotation
 from medkernels.zoo.drivpocket.standin import stand_in
@@ -36,6 +39,7 @@ Doubles = npt.NDArray[np.float64]
 
 TRAIN, TEST = 60, 40  # proteins, for the point stream
 POCKET_TRAIN, POCKET_TEST = 60, 100  # for both streams
+RANKED_DECOYS, RANKED_EPOCHS = 2, 3  # candidates without a ligand beside each with one
 TEST_SEEDS = 1000  # above those of training
 CUBE = Cube(side=32.0, resolution=1.0, points=320)
 MIDDLE = np.zeros(3, np.float32)  # of each protein, where its only site is
@@ -135,6 +139,26 @@ def pocket_scores(seed: int, streams: str, **options: Any) -> dict[str, Doubles]
         return {name: np.array(values) for name, values in found.items()}
 
 
+def ranking_scores(seed: int, **options: Any) -> dict[str, dict[str, float]]:
+    """How often the ligand's pocket comes first among candidates: by geometry, and by a trained network.
+
+    Returns
+    -------
+    dict
+        ``geometry``, ``network``: as `success_rates` gives them, over turned test proteins.
+    """
+    with one_thread():
+        network = build(WIDTH, point_width=POINT_WIDTH, prior=PRIOR, seed=seed)
+        sites = Sites(entries_of(stand_in(POCKET_TRAIN, seed), RANKED_DECOYS), CUBE, turn=True)
+        settings = FitOptions(**(POCKET_TRAINING | {"max_epochs": RANKED_EPOCHS, "seed": seed} | options))
+        with tempfile.TemporaryDirectory() as work:
+            train_network(network, sites, None, Path(work), settings, optimizer="adamw")
+        proteins = stand_in(POCKET_TEST, TEST_SEEDS + seed, turned=True)
+        plain = [find(protein.ligands, propose(protein).centres) for protein in proteins]
+        ranked = [judge(protein, segment(network, protein, cube=CUBE)) for protein in proteins]
+        return {"geometry": success_rates(plain), "network": success_rates(ranked)}
+
+
 def rotation_gap(proteins: int = 10, seed: int = 0) -> float:
     """Greatest change of a rotation-invariant feature when proteins are turned."""
     rng = np.random.default_rng(seed)
@@ -180,8 +204,16 @@ def main() -> None:
     """Check, compare for some seeds and print the table."""
     parser = argparse.ArgumentParser(description="drivpocket on the stand-in")
     parser.add_argument("--seeds", type=int, default=1, help="repeat for so many seeds")
-    seeds = range(parser.parse_args().seeds)
+    parser.add_argument("--ranking", action="store_true", help="rank candidates by a network trained on them")
+    given = parser.parse_args()
+    seeds = range(given.seeds)
     started = time.perf_counter()
+    if given.ranking:
+        for seed in seeds:
+            for name, rates in ranking_scores(seed, progress=False).items():
+                told = "  ".join(f"{key} {value:.3f}" for key, value in rates.items())
+                print(f"seed {seed}  {name}: {told}", flush=True)
+        return
     checks = {"rotation_gap": rotation_gap()} | gridding_gap()
     print("  ".join(f"{name} {value}" for name, value in checks.items()), flush=True)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
@@ -198,12 +230,12 @@ def main() -> None:
                 told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
                 print(f"seed {seed}  atom AUC, {features}: {told}", flush=True)
             both, voxel = pockets[seed, "both"].result(), pockets[seed, "voxel"].result()
-            rates = {
+            compared = {
                 "voxel stream alone": voxel["voxels"],
                 "both streams, voxels": both["voxels"],
                 "both streams, fused": both["fused"],
             }
-            told = "  ".join(f"{name} {success(found):.3f}" for name, found in rates.items())
+            told = "  ".join(f"{name} {success(found):.3f}" for name, found in compared.items())
             print(f"seed {seed}  DCC success: {told}", flush=True)
     print(f"total seconds {time.perf_counter() - started:.4g}")
 
