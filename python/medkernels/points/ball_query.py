@@ -44,8 +44,8 @@ def ball_query(points: Any, queries: Any, *, radius: float, k: int) -> tuple[Any
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device have
-        one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device
+        have one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----

@@ -39,8 +39,8 @@ def farthest_point_sampling(points: Any, n_samples: int | Sequence[int], *, star
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device have
-        one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device
+        have one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----

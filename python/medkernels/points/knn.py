@@ -46,8 +46,8 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device have
-        one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
+        For arrays on a GPU without a kernel in this build (torch tensors and CuPy arrays on a CUDA device
+        have one), unless ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -61,10 +61,11 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
     O((N + Q) D) beside the result. No derivatives are passed on.
 
     On CUDA devices indices and squared distances are those of the CPU. Clouds with up to 3 coordinates and at
-    least 4,096 points are sorted along Hilbert's curve into a tree of boxes, 32 in a box, that a warp searches
-    for each query: about O(N log N + Q (k + log N)). Others are compared in tiles, O(N Q D), in float32 where
-    a bound of its rounding errors decides. Each of about k log(N / k) entries that enter a list of k costs
-    O(k). A tree takes about 40 bytes of memory a point (55 in float64), lists of more than 32 up to 256 MiB.
+    least 4,096 points are sorted along Hilbert's curve into a tree of boxes, 32 in a box, which a warp
+    searches for each query: about O(N log N + Q (k + log N)). Others are compared in tiles, O(N Q D), in
+    float32 where a bound of its rounding errors decides. Each of about k log(N / k) entries that enter a list
+    of k costs O(k). A tree takes about 40 bytes of memory a point (55 in float64), lists of more than 32 up
+    to 256 MiB.
 
     J. H. Friedman, J. L. Bentley and R. A. Finkel, "An algorithm for finding best matches in logarithmic
     expected time" (1977); on CUDA devices: I. Kamel and C. Faloutsos, "Hilbert R-tree: an improved R-tree
