@@ -8,6 +8,7 @@ namespace py = pybind11;
 
 void bind_features_cuda(py::module_& m);
 void bind_points_cuda(py::module_& m);
+void bind_points_features_cuda(py::module_& m);
 void bind_regions_cuda(py::module_& m);
 void bind_topology_cuda(py::module_& m);
 
@@ -44,6 +45,7 @@ PYBIND11_MODULE(_cuda, m) {
   bind_features_cuda(features);
   py::module_ points = m.def_submodule("points");
   bind_points_cuda(points);
+  bind_points_features_cuda(points);
   py::module_ regions = m.def_submodule("regions");
   bind_regions_cuda(regions);
   py::module_ topology = m.def_submodule("topology");

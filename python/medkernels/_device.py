@@ -69,6 +69,16 @@ def contiguous(array: Any) -> Any:
         return cupy.ascontiguousarray(array)
 
 
+def as_dtype(array: Any, dtype: str) -> Any:
+    """A torch tensor or CuPy array of a dtype as NumPy names it; the same one if it has it."""
+    if _interop.framework_of(array) == "torch":
+        import torch
+
+        return array.to(getattr(torch, dtype))
+    with array.device:
+        return array.astype(dtype, copy=False)
+
+
 def dtype_name(array: Any) -> str:
     """As NumPy names it."""
     return str(array.dtype).removeprefix("torch.")

@@ -56,14 +56,14 @@ def check_leading(name: str, array: Any, wanted: tuple[Any, ...], letters: str) 
 
 
 def common(op: str, arrays: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The framework of a call, and its arrays; those of neither torch, JAX nor a GPU as NumPy views.
+    """The framework of a call, and its arrays as its own, or as NumPy's where the CPU is to work on them.
 
     Raises
     ------
     TypeError
         If frameworks are mixed.
     BackendError
-        For arrays on a GPU, unless the fallback to the CPU is allowed.
+        For CuPy arrays without kernels for them, unless the fallback to the CPU is allowed.
     """
     framework = _interop.common_framework(arrays)
     if framework == "torch":
@@ -80,8 +80,8 @@ def common(op: str, arrays: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if framework == "cupy":
         import cupy
 
-        _backends.fall_back_to_cpu(op, "it has no kernel for GPUs yet")
-        return framework, {name: cupy.asnumpy(array) for name, array in arrays.items()}
+        move = cupy.asnumpy if _backends.cuda_kernels(op) is None else cupy.asarray
+        return framework, {name: move(array) for name, array in arrays.items()}
     if framework == "jax":
         import jax.numpy as jnp
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medkernels import _backends
-from medkernels.points import _edges
+from medkernels import _backends, _device
+from medkernels.points import _edges, _edges_device
 
 
 def gather_sum(features: Tensor, neighbours: Tensor, weights: Tensor | None) -> Tensor:
@@ -23,14 +24,15 @@ def edge_softmax(scores: Tensor, neighbours: Tensor) -> Tensor:
     return result
 
 
-def _host(op: str, tensor: Tensor) -> Any:
-    if tensor.device.type != "cpu":
+def _kernels(op: str, tensor: Tensor) -> ModuleType | None:
+    """What works on a tensor where it is; None if the CPU is to."""
+    if tensor.device.type != "cpu" and not _device.is_on_cuda(tensor):
         _backends.fall_back_to_cpu(op, f"there is no kernel for tensors on {tensor.device}")
-    return tensor.detach().cpu().numpy()
+    return _edges_device.kernels(op, tensor)
 
 
-def _host_or_none(op: str, tensor: Tensor | None) -> Any:
-    return None if tensor is None else _host(op, tensor)
+def _host(tensor: Tensor | None) -> Any:
+    return None if tensor is None else tensor.detach().cpu().numpy()
 
 
 # The sum, its transposed and the products of both ends are one trilinear form, sum_e w_e x_e . s_e, with one
@@ -39,8 +41,11 @@ def _host_or_none(op: str, tensor: Tensor | None) -> Any:
 
 @torch.library.custom_op("medkernels::gather_sum", mutates_args=())
 def _gather_sum(features: Tensor, neighbours: Tensor, weights: Tensor | None) -> Tensor:
-    arrays = _host("gather_sum", features), _host("gather_sum", neighbours)
-    found = _edges.gather_sum(*arrays, _host_or_none("gather_sum", weights))
+    module = _kernels("gather_sum", features)
+    if module is not None:
+        sums: Tensor = _edges_device.gather_sum(module, features, neighbours, weights)
+        return sums
+    found = _edges.gather_sum(_host(features), _host(neighbours), _host(weights))
     return torch.from_numpy(found).to(features.device)
 
 
@@ -51,8 +56,11 @@ def _(features: Tensor, neighbours: Tensor, weights: Tensor | None) -> Tensor:
 
 @torch.library.custom_op("medkernels::gather_sum_transposed", mutates_args=())
 def _transposed(sums: Tensor, neighbours: Tensor, weights: Tensor | None, sources: int) -> Tensor:
-    arrays = _host("gather_sum", sums), _host("gather_sum", neighbours)
-    found = _edges.gather_sum_transposed(*arrays, _host_or_none("gather_sum", weights), sources)
+    module = _kernels("gather_sum", sums)
+    if module is not None:
+        features: Tensor = _edges_device.gather_sum_transposed(module, sums, neighbours, weights, sources)
+        return features
+    found = _edges.gather_sum_transposed(_host(sums), _host(neighbours), _host(weights), sources)
     return torch.from_numpy(found).to(sums.device)
 
 
@@ -63,8 +71,12 @@ def _(sums: Tensor, neighbours: Tensor, weights: Tensor | None, sources: int) ->
 
 @torch.library.custom_op("medkernels::gather_sum_products", mutates_args=())
 def _products(features: Tensor, sums: Tensor, neighbours: Tensor) -> Tensor:
-    arrays = (_host("gather_sum", each) for each in (features, sums, neighbours))
-    return torch.from_numpy(_edges.gather_sum_products(*arrays)).to(features.device)
+    module = _kernels("gather_sum", features)
+    if module is not None:
+        weights: Tensor = _edges_device.gather_sum_products(module, features, sums, neighbours)
+        return weights
+    found = _edges.gather_sum_products(_host(features), _host(sums), _host(neighbours))
+    return torch.from_numpy(found).to(features.device)
 
 
 @_products.register_fake
@@ -125,7 +137,11 @@ _products.register_autograd(_differentiate_products, setup_context=_keep_product
 
 @torch.library.custom_op("medkernels::edge_softmax", mutates_args=())
 def _edge_softmax(scores: Tensor, neighbours: Tensor) -> Tensor:
-    found = _edges.edge_softmax(_host("edge_softmax", scores), _host("edge_softmax", neighbours))
+    module = _kernels("edge_softmax", scores)
+    if module is not None:
+        weights: Tensor = _edges_device.edge_softmax(module, scores, neighbours)
+        return weights
+    found = _edges.edge_softmax(_host(scores), _host(neighbours))
     return torch.from_numpy(found).to(scores.device)
 
 
@@ -137,7 +153,11 @@ def _(scores: Tensor, neighbours: Tensor) -> Tensor:
 @torch.library.custom_op("medkernels::edge_softmax_backward", mutates_args=())
 def _pull(grad: Tensor, weights: Tensor) -> Tensor:
     """weights * (grad - (weights * grad).sum(1))."""
-    found = _edges.edge_softmax_backward(_host("edge_softmax", grad), _host("edge_softmax", weights))
+    module = _kernels("edge_softmax", grad)
+    if module is not None:
+        pulled: Tensor = _edges_device.edge_softmax_backward(module, grad, weights)
+        return pulled
+    found = _edges.edge_softmax_backward(_host(grad), _host(weights))
     return torch.from_numpy(found).to(grad.device)
 
 

@@ -35,7 +35,9 @@ class Argument(NamedTuple):
 
 
 class Flat(NamedTuple):
-    """The arguments of a call, of one framework (NumPy for those that only speak DLPack, and for CuPy).
+    """The arguments of a call, of one framework.
+
+    That is NumPy for those that only speak DLPack, and for CuPy where the CPU is to work.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ def flatten(op: str, arguments: Mapping[str, Argument]) -> Flat:
     ValueError
         For shapes that do not fit together, or arrays on several devices.
     BackendError
-        For CuPy arrays, unless the fallback to the CPU is allowed.
+        For CuPy arrays without kernels for them, unless the fallback to the CPU is allowed.
     """
     values = {
         name: a.value.item() if isinstance(a.value, np.generic) else a.value for name, a in arguments.items()
@@ -81,8 +83,10 @@ def flatten(op: str, arguments: Mapping[str, Argument]) -> Flat:
     came = {name: leaf for name, leaf in leaves.items() if not _is_plain(leaf)}
     framework = _interop.common_framework(came)
     like = next(iter(came.values()), None)
-    if framework == "cupy":
-        _backends.fall_back_to_cpu(op, "it has no kernel for GPUs yet")
+    restore = _restorer(framework, like)
+    if framework == "cupy" and _backends.cuda_kernels(op) is None:
+        framework, came = "numpy", {name: leaf.get() for name, leaf in came.items()}
+        leaves |= came
     numbers = [
         name
         for name in leaves
@@ -94,7 +98,7 @@ def flatten(op: str, arguments: Mapping[str, Argument]) -> Flat:
         ready[name] = _converted(
             framework, name, leaf, like, arguments[name.partition("[")[0]].integer, dtype
         )
-    return _joined(framework, arguments, values, listed, lead, ready, like)
+    return _joined(framework, arguments, values, listed, lead, ready, restore)
 
 
 def _holds_arrays(value: Any) -> bool:
@@ -132,9 +136,12 @@ def _converted(framework: str, name: str, value: Any, like: Any, integer: bool, 
     if framework == "torch":
         array = _tensor(name, value, like.device, dtype if plain and not integer else None)
         whole = not (array.is_floating_point() or array.is_complex() or dtype_name(array) == "bool")
+    elif framework == "cupy":
+        import cupy
+
+        array = cupy.asarray(value, dtype if plain and not integer else None)
+        whole = array.dtype.kind in "iu"
     else:
-        if framework == "cupy" and not plain:
-            value = value.get()
         array = value if framework == "jax" and not plain else _interop.numpy_view(value, name)
         if plain and not integer:
             array = array.astype(dtype)
@@ -168,7 +175,7 @@ def _joined(
     lists: set[str],
     lead: str,
     ready: Mapping[str, Any],
-    like: Any,
+    restore: Callable[[Any], Any],
 ) -> Flat:
     listed = lead in lists
     batch = not listed and len(ready[lead].shape) == len(arguments[lead].shape.split()) + 1
@@ -210,7 +217,7 @@ def _joined(
             joined[name] = whole.reshape(-1, *whole.shape[2:]) if batch else whole
         else:
             joined[name] = whole if batch or listed else whole[None]
-    return Flat(framework, joined, counts, listed or batch, batch, sizes, _restorer(framework, like))
+    return Flat(framework, joined, counts, listed or batch, batch, sizes, restore)
 
 
 def _restorer(framework: str, like: Any) -> Callable[[Any], Any]:
@@ -244,6 +251,10 @@ def _spread(framework: str, value: Any, count: Any) -> Any:
         import jax.numpy as jnp
 
         return jnp.broadcast_to(value, (count, *value.shape))
+    if framework == "cupy":
+        import cupy
+
+        return cupy.broadcast_to(value, (count, *value.shape))
     return np.broadcast_to(value, (count, *value.shape))
 
 
@@ -260,4 +271,8 @@ def _concatenated(framework: str, argument: Argument, parts: list[Any], sizes: M
         import jax.numpy as jnp
 
         return jnp.concatenate(parts) if argument.by_rows else jnp.stack(parts)
+    if framework == "cupy":
+        import cupy
+
+        return cupy.concatenate(parts) if argument.by_rows else cupy.stack(parts)
     return np.concatenate(parts) if argument.by_rows else np.stack(parts)

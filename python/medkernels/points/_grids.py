@@ -131,6 +131,10 @@ def run(op: Op, flat: Flat, options: Options) -> Any:
         from medkernels.points import _grids_jax
 
         return _grids_jax.run(op, arrays, flat.counts, options)
+    if flat.framework == "cupy":
+        from medkernels.points import _grids_device
+
+        return _grids_device.forward(op, arrays, flat.counts, options)
     return forward(op, arrays, flat.counts, options)
 
 
@@ -148,7 +152,7 @@ def forward(op: Op, arrays: Sequence[Array], counts: Sequence[int], options: Opt
     needed = int(np.prod([float(size) for size in shape])) * dtype.itemsize
     _checks.check_memory(f"a result of shape {list(shape)}", needed, _backends.available_memory())
     result = np.empty(shape, dtype)
-    op.forward(ready, _starts(counts), options, result)
+    op.forward(ready, starts_of(counts), options, result)
     return result
 
 
@@ -158,7 +162,7 @@ def backward(
     """The C++ backward pass: gradients of the arrays that `op.wanted` tells."""
     ready = _ready(op, arrays)
     grads = [np.empty(ready[i].shape, ready[i].dtype) for i in op.wanted]
-    op.backward(_interop.kernel_array(grad, ready[0].dtype), ready, _starts(counts), options, grads)
+    op.backward(_interop.kernel_array(grad, ready[0].dtype), ready, starts_of(counts), options, grads)
     return grads
 
 
@@ -168,5 +172,6 @@ def _ready(op: Op, arrays: Sequence[Array]) -> list[Array]:
     return [_interop.kernel_array(a, dtype) for a, dtype in zip(arrays, dtypes, strict=True)]
 
 
-def _starts(counts: Sequence[int]) -> Array:
+def starts_of(counts: Sequence[int]) -> Array:
+    """The first row of each item, and the number of rows."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)

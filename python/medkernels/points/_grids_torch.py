@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medkernels import _backends, _interop
-from medkernels.points import _grids
+from medkernels import _backends, _device, _interop
+from medkernels.points import _grids, _grids_device
 from medkernels.points._grids import DEVOXELIZE, GRID_ATOMS, VOXELIZE, Op, Options
 
 
@@ -19,10 +19,16 @@ def run(op: Op, tensors: Sequence[Tensor], counts: Sequence[Any], options: Optio
     return result
 
 
+def _has_kernels(op: Op, tensor: Tensor) -> bool:
+    """Whether there is what works on a tensor where it is; the CPU is to if there is not."""
+    if _device.is_on_cuda(tensor):
+        return _backends.cuda_kernels(op.name) is not None
+    if tensor.device.type != "cpu":
+        _backends.fall_back_to_cpu(op.name, f"there is no kernel for tensors on {tensor.device}")
+    return False
+
+
 def _host(op: Op, tensors: Sequence[Tensor]) -> list[Any]:
-    device = tensors[0].device
-    if device.type != "cpu":
-        _backends.fall_back_to_cpu(op.name, f"there is no kernel for tensors on {device}")
     names = ("the gradient", *op.arrays)[-len(tensors) :]
     return [_interop.numpy_view(t.cpu(), name) for t, name in zip(tensors, names, strict=True)]
 
@@ -37,6 +43,9 @@ def _define(op: Op) -> Any:
     @torch.library.custom_op(f"medkernels::{op.name}", mutates_args=(), schema=f"({schema}) -> Tensor")
     def forward(*args: Any) -> Tensor:
         tensors, counts, options = args[:count], args[count], args[count + 1 :]
+        if _has_kernels(op, tensors[0]):
+            result: Tensor = _grids_device.forward(op, tensors, counts, options)
+            return result
         return torch.from_numpy(_grids.forward(op, _host(op, tensors), counts, options)).to(tensors[0].device)
 
     @forward.register_fake
@@ -52,9 +61,12 @@ def _define(op: Op) -> Any:
     )
     def backward(*args: Any) -> Any:
         tensors, counts, options = args[: count + 1], args[count + 1], args[count + 2 :]
-        grad, *arrays = _host(op, tensors)
-        found = _grids.backward(op, grad, arrays, counts, options)
-        grads = tuple(torch.from_numpy(each).to(tensors[0].device) for each in found)
+        if _has_kernels(op, tensors[1]):
+            grads = tuple(_grids_device.backward(op, tensors[0], tensors[1:], counts, options))
+        else:
+            grad, *arrays = _host(op, tensors)
+            found = _grids.backward(op, grad, arrays, counts, options)
+            grads = tuple(torch.from_numpy(each).to(tensors[0].device) for each in found)
         return grads if len(grads) > 1 else grads[0]
 
     @backward.register_fake

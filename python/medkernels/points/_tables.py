@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from medkernels import _backends, _checks, _interop
-from medkernels._items import Items, common_kind, dtype_name, split, to_numpy
+from medkernels import _checks, _device, _interop
+from medkernels._items import Items, Kind, common_kind, dtype_name, split, to_numpy
 from medkernels.points._clouds import DTYPES, positions
+from medkernels.points._device import OnDevice, on_device
 
 #: NumPy's names of the dtypes that hold indices; uint64 might not fit.
 INDEX_DTYPES = ("int64", "int32", "int16", "int8", "uint32", "uint16", "uint8")
@@ -49,8 +52,120 @@ class Call(NamedTuple):
         return parts, lambda: self.restore(parts[0])
 
 
-def take(op: str, arguments: Mapping[str, Any], shapes: Mapping[str, str], indices: Sequence[str]) -> Call:
-    """Check that all arguments are one item, or batches or lists of as many, and make them ready.
+class DeviceCall(NamedTuple):
+    """The arrays of a call in the memory of a CUDA device.
+
+    Attributes
+    ----------
+    on_device
+        All arrays, those of one argument after those of the one before.
+    addresses
+        Of the arrays of each argument.
+    sizes, many, whole
+        As those of a `Call`.
+    """
+
+    on_device: OnDevice
+    addresses: dict[str, list[int]]
+    sizes: list[dict[str, int]]
+    many: bool
+    whole: bool
+
+    @property
+    def doubles(self) -> bool:
+        """Whether numbers are float64."""
+        return dtype_name(self.on_device.arrays[0]) == "float64"
+
+    def clouds(self) -> list[tuple[int, ...]]:
+        """Points and neighbours of each cloud as the CUDA module takes them."""
+        rows = "M" if "M" in self.sizes[0] else "N"
+        places = zip(self.addresses["points"], self.addresses["neighbours"], self.sizes, strict=True)
+        return [(points, size["N"], table, size[rows], size["k"]) for points, table, size in places]
+
+    def results(self, shapes: Sequence[tuple[int, ...]], dtype: str) -> tuple[list[int], Any]:
+        """Addresses of arrays to be filled, one an item, and the arrays as they are given back."""
+        device = self.on_device.device
+        ends = list(accumulate((prod(shape) for shape in shapes), initial=0))
+        flat = device.empty((ends[-1],), dtype)
+        first, width = device.pointer(flat), np.dtype(dtype).itemsize
+        addresses = [first + begin * width for begin in ends[:-1]]
+        if self.whole:
+            return addresses, flat.reshape(len(shapes), *shapes[0])
+        places = zip(pairwise(ends), shapes, strict=True)
+        parts = [flat[begin:end].reshape(shape) for (begin, end), shape in places]
+        return addresses, parts if self.many else parts[0]
+
+
+class Arguments(NamedTuple):
+    """The arguments of a call as they came, checked.
+
+    Attributes
+    ----------
+    items
+        By name.
+    sizes
+        For each item, the size of each letter of the shapes.
+    indices
+        Names of the arguments that hold integers.
+    whole
+        Whether results are an array for all items.
+    """
+
+    op: str
+    items: dict[str, Items]
+    kind: Kind
+    sizes: list[dict[str, int]]
+    indices: Sequence[str]
+    whole: bool
+
+    @property
+    def many(self) -> bool:
+        """Whether a batch or list came."""
+        return next(iter(self.items.values())).many
+
+    def for_core(self) -> Call:
+        """Ready for the core; arrays on a GPU are copied."""
+        arrays = [array for each in self.items.values() for array in each.arrays]
+        views, restore = to_numpy(self.op, self.kind, arrays)
+        ready: dict[str, Arrays] = {}
+        for name in self.items:
+            count = len(self.items[name].arrays)
+            mine, views = views[:count], views[count:]
+            ready[name] = [
+                _interop.kernel_array(
+                    view, np.int64 if name in self.indices else view.dtype.newbyteorder("=")
+                )
+                for view in mine
+            ]
+        names = {name: each.names for name, each in self.items.items()}
+        return Call(ready, names, self.sizes, self.many, self.whole, restore)
+
+    def on_device(self) -> DeviceCall | None:
+        """Ready for the CUDA module, if a CUDA device has the arrays and it is to work on them there.
+
+        Raises
+        ------
+        BackendError
+            If there is no such module or no device, unless ``MEDKERNELS_CPU_FALLBACK`` is 1.
+        """
+        arrays = [array for each in self.items.values() for array in each.arrays]
+        names = [name for each in self.items.values() for name in each.names]
+        found = on_device(self.op, self.kind, arrays, names)
+        if found is None:
+            return None
+        addresses: dict[str, list[int]] = {}
+        ready: list[Any] = []
+        for name, each in self.items.items():
+            mine = found.arrays[len(ready) : len(ready) + len(each.arrays)]
+            ready += [_device.as_dtype(a, "int64") for a in mine] if name in self.indices else mine
+            addresses[name] = [found.device.pointer(array) for array in ready[-len(mine) :]]
+        return DeviceCall(found._replace(arrays=ready), addresses, self.sizes, self.many, self.whole)
+
+
+def read(
+    op: str, arguments: Mapping[str, Any], shapes: Mapping[str, str], indices: Sequence[str]
+) -> Arguments:
+    """Check that all arguments are one item, or batches or lists of as many.
 
     `shapes` are those of one item, with the letters of the documentation, and `indices` names the arguments
     that hold integers. The first argument holds numbers.
@@ -62,8 +177,6 @@ def take(op: str, arguments: Mapping[str, Any], shapes: Mapping[str, str], indic
         several kinds.
     ValueError
         For another shape, or not as many items.
-    BackendError
-        For arrays on a GPU, unless the fallback to the CPU is allowed.
     """
     items = {}
     for name, value in arguments.items():
@@ -73,19 +186,8 @@ def take(op: str, arguments: Mapping[str, Any], shapes: Mapping[str, str], indic
     _check_counts(items)
     first = next(iter(items))
     sizes = _check_arrays(items, shapes, indices)
-    if kind.on_gpu:
-        _backends.fall_back_to_cpu(op, "it has no kernel for GPUs yet")
-    views, restore = to_numpy(op, kind, [array for each in items.values() for array in each.arrays])
-    ready: dict[str, Arrays] = {}
-    for name in items:
-        mine, views = views[: len(items[name].arrays)], views[len(items[name].arrays) :]
-        ready[name] = [
-            _interop.kernel_array(view, np.int64 if name in indices else view.dtype.newbyteorder("="))
-            for view in mine
-        ]
-    many = items[first].many
-    whole = many and not isinstance(arguments[first], (list, tuple))
-    return Call(ready, {name: each.names for name, each in items.items()}, sizes, many, whole, restore)
+    whole = items[first].many and not isinstance(arguments[first], (list, tuple))
+    return Arguments(op, items, kind, sizes, indices, whole)
 
 
 def _check_counts(items: Mapping[str, Items]) -> None:
@@ -127,6 +229,12 @@ def _check_arrays(
             if size > _checks.MAX_INDEX:
                 raise ValueError(f"{first.names[i]}: {letter} is {size}, more than {_checks.MAX_INDEX}")
     return sizes
+
+
+def refuse_index(on_device: OnDevice, number: int, size: int, least: int) -> NoReturn:
+    """Raise for the array in which a kernel has found what is no index from `least` to `size` - 1."""
+    wanted = f"from {least} to {size - 1}"
+    on_device.refuse(number, wanted, lambda indices: (indices >= least) & (indices < size))
 
 
 def check_index_dtype(name: str, array: Any) -> None:

@@ -37,7 +37,8 @@ def devoxelize(grid: Any, points: Any, *, subtract_mean: bool = True) -> Any:
     TypeError
         For other dtypes, several of them, or arrays of several frameworks.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----

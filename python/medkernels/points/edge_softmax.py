@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medkernels.points import _edges
+from medkernels.points import _edges, _edges_device
 
 
 def edge_softmax(scores: Any, neighbours: Any) -> Any:
@@ -32,7 +32,8 @@ def edge_softmax(scores: Any, neighbours: Any) -> Any:
     TypeError
         For other dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -84,4 +85,7 @@ def edge_softmax(scores: Any, neighbours: Any) -> Any:
         from medkernels.points import _edges_jax
 
         return _edges_jax.edge_softmax(values, table).reshape(shape)
+    module = _edges_device.kernels("edge_softmax", values)
+    if module is not None:
+        return _edges_device.edge_softmax(module, values, table).reshape(shape)
     return _edges.restorer(framework, scores)(_edges.edge_softmax(values, table).reshape(shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medkernels.points import _edges
+from medkernels.points import _edges, _edges_device
 
 
 def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
@@ -38,7 +38,8 @@ def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -92,6 +93,9 @@ def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
         from medkernels.points import _edges_jax
 
         return _edges_jax.gather_sum(values, table, factors).reshape(shape)
+    module = _edges_device.kernels("gather_sum", values)
+    if module is not None:
+        return _edges_device.gather_sum(module, values, table, factors).reshape(shape)
     sums = _edges.gather_sum(values, table, factors).reshape(shape)
     return _edges.restorer(framework, features)(sums)
 

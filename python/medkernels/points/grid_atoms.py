@@ -75,7 +75,8 @@ def grid_atoms(
     TypeError
         For other dtypes, several of them, or arrays of several frameworks.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----

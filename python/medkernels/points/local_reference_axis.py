@@ -43,7 +43,8 @@ def local_reference_axis(points: Any, neighbours: Any, *, weighted: bool = True)
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -73,12 +74,16 @@ def local_reference_axis(points: Any, neighbours: Any, *, weighted: bool = True)
     """
     if not isinstance(weighted, (bool, np.bool_)):
         raise TypeError(f"weighted must be True or False, not {weighted!r}")
-    call = _tables.take(
+    read = _tables.read(
         "local_reference_axis",
         {"points": points, "neighbours": neighbours},
         {"points": "N 3", "neighbours": "N k"},
         ["neighbours"],
     )
+    on_device = read.on_device()
+    if on_device is not None:
+        return _on_device(on_device, bool(weighted))
+    call = read.for_core()
     clouds = call.arrays["points"]
     axes, give_back = call.results([cloud.shape for cloud in clouds], _tables.dtype_of(clouds))
     if clouds:
@@ -91,3 +96,17 @@ def local_reference_axis(points: Any, neighbours: Any, *, weighted: bool = True)
             axes,
         )
     return give_back()
+
+
+def _on_device(call: _tables.DeviceCall, weighted: bool) -> Any:
+    place, held = call.on_device.device, list[Any]()
+    shapes = [(size["N"], 3) for size in call.sizes]
+    addresses, axes = call.results(shapes, "float64" if call.doubles else "float32")
+    bad = call.on_device.module.points.local_reference_axis(
+        call.doubles, call.clouds(), weighted, addresses, place.number, place.stream, place.allocator(held)
+    )
+    if bad >= len(shapes):
+        _tables.refuse_index(call.on_device, bad, shapes[bad - len(shapes)][0], -1)
+    if bad >= 0:
+        call.on_device.refuse_coordinate(bad)
+    return axes

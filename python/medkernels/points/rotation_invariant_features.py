@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from medkernels.points import _tables
 
 #: Numbers for each neighbour.
 INVARIANTS = 8
+#: Axes that are longer or shorter than 1 by more than this are refused.
+UNIT_WITHIN = 1e-3
 
 
 def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours: Any) -> tuple[Any, Any]:
@@ -62,7 +64,8 @@ def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours
     TypeError
         For other dtypes, two dtypes, or arrays of several kinds.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
@@ -103,12 +106,16 @@ def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours
     True
     """
     shapes = {"points": "N 3", "axes": "N 3", "centers": "M", "neighbours": "M k"}
-    call = _tables.take(
+    read = _tables.read(
         "rotation_invariant_features",
         {"points": points, "axes": axes, "centers": centers, "neighbours": neighbours},
         shapes,
         ["centers", "neighbours"],
     )
+    on_device = read.on_device()
+    if on_device is not None:
+        return _on_device(on_device)
+    call = read.for_core()
     clouds = call.arrays["points"]
     rows = [table.shape for table in call.arrays["neighbours"]]
     features, give_features = call.results([(*row, INVARIANTS) for row in rows], _tables.dtype_of(clouds))
@@ -118,3 +125,46 @@ def rotation_invariant_features(points: Any, axes: Any, centers: Any, neighbours
             *(call.arrays[name] for name in shapes), [call.names[name] for name in shapes], features, ordered
         )
     return give_features(), give_ordered()
+
+
+def _on_device(call: _tables.DeviceCall) -> tuple[Any, Any]:
+    place, module, held = call.on_device.device, call.on_device.module.points, list[Any]()
+    for size in call.sizes:
+        if size["k"] > module.most_neighbours:
+            raise ValueError(
+                f"neighbours must have at most {module.most_neighbours} a row on a GPU, not {size['k']}"
+            )
+    rows = [(size["M"], size["k"]) for size in call.sizes]
+    dtype = "float64" if call.doubles else "float32"
+    feature_addresses, features = call.results([(*row, INVARIANTS) for row in rows], dtype)
+    ordered_addresses, ordered = call.results(rows, "int64")
+    others = (call.addresses["axes"], call.addresses["centers"], feature_addresses, ordered_addresses)
+    bad = module.rotation_invariant_features(
+        call.doubles,
+        call.clouds(),
+        list(zip(*others, strict=True)),
+        place.number,
+        place.stream,
+        place.allocator(held),
+    )
+    if bad >= 0:
+        _refuse(call, bad)
+    return features, ordered
+
+
+def _refuse(call: _tables.DeviceCall, bad: int) -> NoReturn:
+    kind, item = divmod(bad, len(call.sizes))
+    if kind == 0:
+        call.on_device.refuse_coordinate(bad)
+    if kind >= 2:
+        _tables.refuse_index(call.on_device, bad, call.sizes[item]["N"], 0 if kind == 2 else -1)
+    axes = call.on_device.device.to_host(call.on_device.arrays[bad]).astype(np.float64)
+    name = call.on_device.names[bad]
+    lengths = np.sqrt((axes**2).sum(1))
+    wrong = np.flatnonzero(~((lengths == 0) | (np.abs(lengths - 1) <= UNIT_WITHIN)))
+    if len(wrong) == 0:
+        raise RuntimeError(f"{name} was changed while it was read")
+    raise ValueError(
+        f"{name} must hold vectors of length 1 or 0, but that of point {wrong[0]} has length "
+        f"{lengths[wrong[0]]:.6g}"
+    )

@@ -43,7 +43,8 @@ def voxelize(points: Any, features: Any, *, resolution: int, subtract_mean: bool
     TypeError
         For other dtypes, several of them, or arrays of several frameworks.
     medkernels.BackendError
-        For arrays on a GPU, unless ``MEDKERNELS_CPU_FALLBACK=1``.
+        For arrays on a GPU where this build has no CUDA kernels, or of JAX, unless
+        ``MEDKERNELS_CPU_FALLBACK=1`` allows a copy through the CPU.
 
     Notes
     -----
