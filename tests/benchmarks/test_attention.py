@@ -11,7 +11,7 @@ from medkernels.benchmarks.runner import cases  # noqa: E402
 
 from tests.reference import prob_sparse as reference  # noqa: E402
 
-OPS = ("knn_memory", "prob_sparse")
+OPS = ("channel", "knn_memory", "prob_sparse", "set_attention")
 
 
 @pytest.mark.parametrize("op", OPS)
