@@ -217,16 +217,17 @@ def test_curves_pass_through_their_points():
     assert np.array_equal(curve(places[:2]), places[:2])
 
 
-def test_surfaces_enclose_their_points():
-    points = ball([5.0, -3.0, 2.0])
-    corners, triangles = surface(points)
+@pytest.mark.parametrize("spacing", [0.25, 0.5, 0.8, 1.5])
+def test_surfaces_enclose_their_points(spacing):
+    points = ball([5.0, -3.0, 2.0], spacing=spacing)
+    corners, triangles = surface(points, spacing)
     distances = np.linalg.norm(corners - [5, -3, 2], axis=1)
-    assert distances.min() > 3
-    assert distances.max() < 5.5
+    assert distances.min() > 3 - spacing / 2
+    assert distances.max() < 5 + spacing / 2
     edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()  # closed
-    assert surface(points[:0]) is None
-    assert surface(points[:1]) is not None
+    assert surface(points[:0], spacing) is None
+    assert surface(points[:1], spacing) is not None
 
 
 def test_the_view(structure, pockets):

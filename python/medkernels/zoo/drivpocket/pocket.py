@@ -48,6 +48,11 @@ class Pocket:
     residues: tuple[Residue, ...]
     candidate: int = 0
 
+    @property
+    def spacing(self) -> float:
+        """Of the lattice, Angstrom; 0 without points."""
+        return float((self.volume / len(self.points)) ** (1 / 3)) if len(self.points) else 0.0
+
 
 def lining_atoms(structure: Structure, places: Floats, distance: float = LINING) -> Ints:
     """Atoms of the structure that are at most `distance` from one of the places [m,3], ascending."""

@@ -58,7 +58,10 @@ def overview(structure: Structure, pockets: Sequence[Pocket]) -> dict[str, Any]:
         "pockets": len(pockets),
     }
     if pockets:
-        row |= {"first pocket, Å³": round(pockets[0].volume), "probability": pockets[0].probability}
+        row |= {
+            "first pocket, Å³": round(pockets[0].volume),
+            "mean probability": round(pockets[0].probability, 2),
+        }
     return row
 
 
@@ -97,7 +100,7 @@ def pocket_row(structure: Structure, pocket: Pocket) -> dict[str, Any]:
     met = [label(ligand) for ligand in structure.ligands if dca(pocket.centre, ligand) < NEAR]
     row: dict[str, Any] = {
         "rank": pocket.rank,
-        "probability": pocket.probability,
+        "mean probability": round(pocket.probability, 2),
         "volume, Å³": round(pocket.volume),
         "centre, Å": ", ".join(f"{value:.1f}" for value in pocket.centre),
         "lining": ", ".join(names[:RESIDUES]) + more,

@@ -22,7 +22,8 @@ NUCLEIC_STEP = 8.0
 TRACE = {"CA": STEP, "P": NUCLEIC_STEP}
 BETWEEN = 4  # points of the drawn curve from one residue to the next
 DISTANCE = 1.3  # of the camera from the middle, in edges of the figure
-CELL, BLUR, LEVEL = 1.0, 0.7, 0.35  # of pocket surfaces: lattice and blur in Angstrom, share of filling
+CELL = 1.0  # least cell of the lattice that a surface is drawn from, Angstrom
+BLUR, LEVEL = 0.7, 0.35  # of surfaces: cells of blur, share of the greatest filling
 TRACE_COLOR, LINING_COLOR, LIGAND_COLOR = "#9aa3ad", "#c3c9cf", "#1d2126"
 ELEMENT_COLORS = {"O": "#d62728", "N": "#1f3fd6", "S": "#c9a400", "P": "#e07b00"}
 
@@ -55,19 +56,22 @@ def curve(places: Floats) -> Floats:
     return np.asarray(CubicSpline(steps, places)(dense), np.float32)
 
 
-def surface(places: Floats) -> tuple[Floats, Ints] | None:
-    """Corners [v,3] and triangles [t,3] of a smooth surface around points [m,3]; None without any."""
+def surface(places: Floats, spacing: float) -> tuple[Floats, Ints] | None:
+    """Corners [v,3] and triangles [t,3] of a smooth surface around lattice points [m,3]; None without any."""
     if not len(places):
         return None
     margin = 3
-    cells = np.floor(places / CELL).astype(np.int64)
+    # A finer lattice would show more than eyes can; a lattice of its own would beat against the points'.
+    cell = spacing * max(1, round(CELL / spacing))
+    first = places[0] - 0.5 * spacing
+    cells = np.floor((places - first) / cell).astype(np.int64)
     origin = cells.min(axis=0) - margin
     filled = np.zeros(tuple(cells.max(axis=0) - origin + 1 + margin), np.float32)
     filled[tuple((cells - origin).T)] = 1
-    smooth = gaussian_filter(filled, BLUR / CELL)
+    smooth = gaussian_filter(filled, BLUR)
     level = LEVEL * float(smooth.max())
     corners, triangles, _, _ = marching_cubes(smooth, level)  # type: ignore[no-untyped-call]
-    return ((corners + origin + 0.5) * CELL).astype(np.float32), triangles.astype(np.int64)
+    return ((corners + origin + 0.5) * cell + first).astype(np.float32), triangles.astype(np.int64)
 
 
 def view(structure: Structure, pockets: Sequence[Pocket], *, hidden_from: int = 4) -> Any:
@@ -131,7 +135,7 @@ def _add_pocket(figure: Any, structure: Structure, pocket: Pocket, *, shown: boo
     color = COLORS[(pocket.rank - 1) % len(COLORS)]
     visible = True if shown else "legendonly"
     label = f"pocket {pocket.rank}"
-    made = surface(pocket.points)
+    made = surface(pocket.points, pocket.spacing)
     if made is not None:
         corners, triangles = made
         figure.add_trace(
