@@ -328,8 +328,14 @@ def test_lists_of_p2rank(tmp_path):
     found = {
         one.name: [ligand.name for ligand in one.ligands] for one, _ in stream(listed, Reading(), skipped)
     }
-    assert found == {"pdb/1a82a.pdb.gz": ["ATP"], "pdb/1t7qa.pdb.gz": ["COA", "152"]}
-    assert "there is no file" in dict(skipped)["pdb/gone.pdb"]
+    assert found == {"pdb/1a82a": ["ATP"], "pdb/1t7qa": ["COA", "152"]}
+    assert "there is no file" in dict(skipped)["pdb/gone"]
+    (tmp_path / "again.ds").write_text(listed.read_text())
+    assert len(list_entries(tmp_path)) == 3
+    listed.write_text(f"../{tmp_path.name}/pdb/1a82a.pdb.gz\n{FOLDER}/1t7qa.pdb.gz\n")
+    names = [entry.name for entry in list_entries(listed)]
+    assert names == [f"{tmp_path.name}/pdb/1a82a", f"{FOLDER}/1t7qa".lstrip("/")]
+    assert all(entry.path.is_file() for entry in list_entries(listed))
     listed.write_text("HEADER: chains\nA\n")
     with pytest.raises(ValueError, match=r"some\.ds: no column 'protein' in 'A'"):
         read_list(listed)

@@ -74,7 +74,8 @@ def list_entries(path: str | Path) -> list[Entry]:
     files = [file for file in files if not _hidden(file, root)]
     lists = [file for file in files if file.suffix.lower() == LIST]
     if lists:
-        entries = [entry for file in lists for entry in read_list(file)]
+        # Two lists may name the same structure.
+        entries = list(dict.fromkeys(entry for file in lists for entry in read_list(file)))
     else:
         entries = [
             Entry(_name(file, root), file.parent if file.name == PROTEIN else file, part_of(file, root))
@@ -125,7 +126,7 @@ def read_list(file: Path) -> list[Entry]:
             r"\[[^]]*\]", "", codes
         )  # "GTP[group_id:A_1173]" names one copy; all copies count here
         names = None if codes in ANY_LIGAND else frozenset(codes.upper().split(","))
-        entries.append(Entry(given, file.parent / given, ligands=names))
+        entries.append(Entry(_safe_name(given), file.parent / given, ligands=names))
     return entries
 
 
@@ -211,6 +212,12 @@ def _checked(data: Structure | Sequence[Structure]) -> Iterable[Structure]:
 def _tracked(entries: Sequence[Entry], progress: bool) -> Iterable[Entry]:
     hidden = not (progress and console.is_interactive)
     return track(entries, "structures", console=console, disable=hidden, transient=True)
+
+
+def _safe_name(given: str) -> str:
+    """A path as a name below the folder of results, which it must not leave, without the ending."""
+    parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
+    return Path(*parts).with_name(stem(Path(given))).as_posix()
 
 
 def _hidden(file: Path, root: Path) -> bool:
