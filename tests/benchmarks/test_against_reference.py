@@ -14,13 +14,19 @@ from medkernels.benchmarks import gpu  # noqa: E402
 from medkernels.benchmarks.runner.cases import Inputs, run_in_parts  # noqa: E402
 from medkernels.benchmarks.runner.compare import compare_diagrams  # noqa: E402
 
-from medkernels import benchmarks, features, regions, render  # noqa: E402
+from medkernels import benchmarks, features, points, regions, render  # noqa: E402
 from tests.reference.ball_query import ball_query  # noqa: E402
+from tests.reference.devoxelize import devoxelize  # noqa: E402
+from tests.reference.edge_softmax import edge_softmax  # noqa: E402
 from tests.reference.farthest_point_sampling import farthest_point_sampling  # noqa: E402
+from tests.reference.gather_sum import gather_sum  # noqa: E402
+from tests.reference.grid_atoms import grid_atoms  # noqa: E402
 from tests.reference.knn import knn  # noqa: E402
 from tests.reference.label import label, measures  # noqa: E402
 from tests.reference.match import match  # noqa: E402
 from tests.reference.max_tree import max_tree  # noqa: E402
+from tests.reference.upsample_argmax import upsample_argmax  # noqa: E402
+from tests.reference.upsample_dice_ce import upsample_dice_ce  # noqa: E402
 from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
 
 FEW = 20  # points, whose simplices the reference can list
@@ -147,6 +153,30 @@ def check_balls(op: str, device: str) -> None:
         np.testing.assert_array_equal(found, wanted, err_msg=case.name)
 
 
+def check_upsampled_labels(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        labels = module.PROVIDERS[0].run(inputs, False)["result"]
+        wanted = upsample_argmax(inputs["logits"].cpu().numpy(), size=inputs["size"])
+        np.testing.assert_array_equal(labels.cpu().numpy(), wanted, err_msg=case.name)
+
+
+def check_upsampled_loss(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        ours = module.PROVIDERS[0].run(inputs, True)
+        leaf = inputs["logits"].cpu().double().requires_grad_()
+        loss = upsample_dice_ce(leaf, inputs["labels"][0].cpu())
+        torch.testing.assert_close(
+            ours["result"].cpu().double(), loss.detach().reshape(1), rtol=1e-5, atol=1e-5
+        )
+        (grad,) = torch.autograd.grad(loss, leaf)
+        gap = torch.linalg.vector_norm(ours["grad logits"].cpu() - grad) / torch.linalg.vector_norm(grad)
+        assert gap < 1e-4, case.name
+
+
 CHECKS = {
     **dict.fromkeys(render.__all__, check_pictures),
     "affine_covariant": check_features,
@@ -156,6 +186,8 @@ CHECKS = {
     "label": check_labels,
     "match": check_matches,
     "max_tree": check_trees,
+    "upsample_argmax": check_upsampled_labels,
+    "upsample_dice_ce": check_upsampled_loss,
     "vietoris_rips": check_diagrams,
 }
 
