@@ -20,7 +20,6 @@ import medkernels
 
 TITLE = "Features of a grid interpolated at points, float32"
 UNITS = "features of points"
-DEVICES = ("cpu",)
 
 CLOUDS = "8 clouds of 2048 points, 64 channels, 32^3"
 CORNERS = 8

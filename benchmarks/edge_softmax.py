@@ -20,7 +20,6 @@ import medkernels
 
 TITLE = "Softmax over the edges that enter each node, some absent, float32"
 UNITS = "scores"
-DEVICES = ("cpu",)
 
 ATTENTION = "50000 nodes, k = 10, 4 heads"
 ABSENT = 0.1
@@ -45,7 +44,7 @@ def _case(name: str, count: int, k: int, heads: int, curve: str = "", at: float 
         return {
             "scores": torch.randn(count, k, heads, generator=random).to(device),
             "upstream": torch.randn(count, k, heads, generator=random).to(device),
-            "edges": [table.masked_fill(absent, -1).to(device)],
+            "table": [table.masked_fill(absent, -1).to(device)],
         }
 
     return Case(name, inputs, _work, curve, at)
@@ -53,7 +52,7 @@ def _case(name: str, count: int, k: int, heads: int, curve: str = "", at: float 
 
 def _work(inputs: Inputs, backward: bool) -> Work:
     """Forward a comparison, a difference, an exponential, a sum and a product a score; backward 4 more."""
-    scores, edges = inputs["scores"].numel(), inputs["edges"][0].numel()
+    scores, edges = inputs["scores"].numel(), inputs["table"][0].numel()
     moved = 4 * 2 * scores + 8 * edges
     if backward:
         moved += 4 * 3 * scores
@@ -62,7 +61,7 @@ def _work(inputs: Inputs, backward: bool) -> Work:
 
 def _ours(inputs: Inputs, backward: bool) -> Outputs:
     def draw(part: Inputs) -> Tensor:
-        weights: Tensor = medkernels.points.edge_softmax(part["scores"], part["edges"][0])
+        weights: Tensor = medkernels.points.edge_softmax(part["scores"], part["table"][0])
         return weights
 
     return run_in_parts(draw, inputs, backward)
@@ -72,7 +71,7 @@ def _torch(inputs: Inputs, backward: bool) -> Outputs:
     torch.set_num_threads(medkernels.get_num_threads())
 
     def draw(part: Inputs) -> Tensor:
-        absent = (part["edges"][0] < 0)[..., None]
+        absent = (part["table"][0] < 0)[..., None]
         return part["scores"].masked_fill(absent, -torch.inf).softmax(1)
 
     return run_in_parts(draw, inputs, backward)

@@ -22,7 +22,6 @@ import medkernels
 
 TITLE = "Sums over the neighbours of a table (GIN), and weighted by a softmax over the edges (GAT), float32"
 UNITS = "numbers added"
-DEVICES = ("cpu",)
 
 SUM, ATTENTION = "sums, 50000 nodes, k = 10, 32 channels", "attention, 50000 nodes, k = 10, 4 heads of 8"
 
@@ -53,21 +52,21 @@ def _inputs(count: int, k: int, heads: int, channels: int, attention: bool, devi
     """Neighbours of points in 3-D, numbered at random as events are."""
     random = torch.Generator().manual_seed(seed)
     points = torch.randn(count, 3, generator=random)
-    arrays: Inputs = {
+    arrays = {
         "features": torch.randn(count, heads, channels, generator=random),
         "upstream": torch.randn(count, heads, channels, generator=random),
     }
     if attention:
         arrays["scores"] = torch.randn(count, k, heads, generator=random)
-    neighbours = medkernels.points.knn(points, k=k, include_self=False)[0].numpy()
-    return {**arrays, "neighbours": neighbours}
+    table = medkernels.points.knn(points, k=k, include_self=False)[0]
+    return {**{name: array.to(device) for name, array in arrays.items()}, "table": [table.to(device)]}
 
 
 def _work(inputs: Inputs, backward: bool) -> Work:
-    features, neighbours = inputs["features"], inputs["neighbours"]
-    added = neighbours.size * features[0].numel()
+    features, (table,) = inputs["features"], inputs["table"]
+    added = table.numel() * features[0].numel()
     each = 1 if "scores" not in inputs else 2
-    moved = 4 * 2 * features.numel() + 8 * neighbours.size
+    moved = 4 * 2 * features.numel() + 8 * table.numel()
     if "scores" in inputs:
         moved += 4 * inputs["scores"].numel()
     passes = (3 if "scores" in inputs else 2) if backward else 1
@@ -77,7 +76,7 @@ def _work(inputs: Inputs, backward: bool) -> Work:
 def _run(inputs: Inputs, backward: bool, ours: bool) -> Outputs:
     torch.set_num_threads(medkernels.get_num_threads())
     leaves = {name: value.detach().requires_grad_(backward) for name, value in tensors(inputs).items()}
-    table = torch.from_numpy(inputs["neighbours"])
+    (table,) = inputs["table"]
     with torch.set_grad_enabled(backward):
         result = (_with_ours if ours else _with_torch)(table, **leaves)
     if not backward:

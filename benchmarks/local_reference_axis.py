@@ -14,7 +14,6 @@ import medkernels
 TITLE = "The axis along which neighbours spread least, float32"
 UNITS = "neighbours"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 CLOUDS = "8 clouds of 1024 points, k = 32"
 #: Axes that float32 decides otherwise, as a share of all.

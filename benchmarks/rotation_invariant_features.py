@@ -17,7 +17,6 @@ import medkernels
 TITLE = "Reference axes and rotation-invariant features of neighbourhoods, float32"
 UNITS = "neighbours"
 DIRECTIONS = (FORWARD,)
-DEVICES = ("cpu",)
 
 K = 32
 CLOUDS = f"8 clouds of 1024 points, k = {K}"
@@ -48,19 +47,33 @@ def _case(
     def inputs(device: str, seed: int) -> Inputs:
         points = np.random.default_rng(seed).normal(size=(batch, count, 3)).astype(np.float32)
         made: Inputs = {"points": points, "k": k, "centers": np.tile(np.arange(count), (batch, 1))}
-        return {**made, "neighbours": medkernels.points.knn(points, k=k)[0]} if given else made
+        if given:
+            made["neighbours"] = medkernels.points.knn(points, k=k)[0]
+        return made if device == "cpu" else _moved(made, device)
 
     return Case(name, inputs, _work, curve, at)
 
 
+def _moved(made: Inputs, device: str) -> Inputs:
+    """With tensors on the device for the arrays."""
+    import torch
+
+    moved = {name: torch.from_numpy(made[name]).to(device) for name in made if name != "k"}
+    return {**moved, "k": made["k"]}
+
+
 def _work(inputs: Inputs, backward: bool) -> Work:
     """What sorting and searching cost at least is not counted."""
-    return Work(inputs["centers"].size * inputs["k"])
+    batch, count = inputs["centers"].shape
+    return Work(batch * count * inputs["k"])
 
 
 def compare_features(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Differences:
     """The share of the numbers that differ by more than 0.001: signs jump, and the arc cosine is inexact."""
-    apart = np.abs(ours["result"] - np.asarray(theirs["result"])) > 1e-3
+    own, other = (
+        x if isinstance(x, np.ndarray) else x.cpu().numpy() for x in (ours["result"], theirs["result"])
+    )
+    apart = np.abs(own - other) > 1e-3
     return {"largest": float(apart.mean())}
 
 
@@ -80,10 +93,10 @@ def _published(inputs: Inputs, backward: bool) -> Outputs:
     from torch import Tensor
 
     torch.set_num_threads(medkernels.get_num_threads())
-    points, k = torch.from_numpy(inputs["points"]), inputs["k"]
+    points, k = torch.as_tensor(inputs["points"]), inputs["k"]
     batch, count, _ = points.shape
     if "neighbours" in inputs:
-        near = table = torch.from_numpy(inputs["neighbours"])
+        near = table = torch.as_tensor(inputs["neighbours"])
     else:
         near = torch.topk(torch.cdist(points, points), k, dim=-1, largest=False, sorted=False)[1]
         squared = points.square().sum(-1)
@@ -91,7 +104,7 @@ def _published(inputs: Inputs, backward: bool) -> Outputs:
         table = torch.topk(apart, k, dim=-1, largest=False, sorted=False)[1]
 
     def take(rows: Tensor, indices: Tensor) -> Tensor:
-        items = torch.arange(batch).view(batch, 1, 1).repeat(1, count, k)
+        items = torch.arange(batch, device=points.device).view(batch, 1, 1).repeat(1, count, k)
         return rows[items, indices, :]
 
     def normalized(vectors: Tensor, lengths: Tensor) -> Tensor:

@@ -20,7 +20,6 @@ import medkernels
 
 TITLE = "Means of the features of points in the cells of a grid, float32"
 UNITS = "features of points, and of cells"
-DEVICES = ("cpu",)
 
 CLOUDS = "8 clouds of 2048 points, 64 channels, 32^3"
 

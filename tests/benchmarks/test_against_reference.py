@@ -23,11 +23,14 @@ from tests.reference.gather_sum import gather_sum  # noqa: E402
 from tests.reference.grid_atoms import grid_atoms  # noqa: E402
 from tests.reference.knn import knn  # noqa: E402
 from tests.reference.label import label, measures  # noqa: E402
+from tests.reference.local_reference_axis import local_reference_axis  # noqa: E402
 from tests.reference.match import match  # noqa: E402
 from tests.reference.max_tree import max_tree  # noqa: E402
+from tests.reference.rotation_invariant_features import rotation_invariant_features  # noqa: E402
 from tests.reference.upsample_argmax import upsample_argmax  # noqa: E402
 from tests.reference.upsample_dice_ce import upsample_dice_ce  # noqa: E402
 from tests.reference.vietoris_rips import pairwise, vietoris_rips  # noqa: E402
+from tests.reference.voxelize import voxelize  # noqa: E402
 
 FEW = 20  # points, whose simplices the reference can list
 # Not by what torch says: where there is a GPU that it cannot use, this is to fail and not to be skipped.
@@ -177,18 +180,101 @@ def check_upsampled_loss(op: str, device: str) -> None:
         assert gap < 1e-4, case.name
 
 
+def check_axes(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        found = module.PROVIDERS[0].run(inputs, False)["result"].cpu().numpy()
+        host = (inputs["points"].cpu().numpy(), inputs["neighbours"].cpu().numpy())
+        for axes, cloud, table in zip(found, *host, strict=True):
+            np.testing.assert_allclose(axes, local_reference_axis(cloud, table), atol=1e-4, err_msg=case.name)
+
+
+def check_neighbourhoods(op: str, device: str) -> None:
+    """But for the axes, which have a check of their own."""
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        found = torch.as_tensor(module.PROVIDERS[0].run(inputs, False)["result"]).cpu().numpy()
+        clouds = inputs["points"]
+        tables = inputs.get("neighbours", points.knn(clouds, k=inputs["k"])[0])
+        parts = (clouds, points.local_reference_axis(clouds, tables), inputs["centers"], tables)
+        host = [torch.as_tensor(part).cpu().numpy() for part in parts]
+        for ours, *item in zip(found, *host, strict=True):
+            wanted, _ = rotation_invariant_features(*item)
+            # Signs that float32 decides otherwise.
+            assert np.mean(np.abs(ours - wanted) > 1e-3) <= module.MOST_DIFFERENT, case.name
+
+
+def check_edges(op: str, device: str) -> None:
+    """Values against the reference; gradients against torch's, of the same formula."""
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        table = inputs["table"][0].cpu().numpy()
+        scores = inputs["scores"].cpu().numpy() if "scores" in inputs else None
+        weights = None if scores is None else edge_softmax(scores, table)
+        wanted = (
+            weights if op == "edge_softmax" else gather_sum(inputs["features"].cpu().numpy(), table, weights)
+        )
+        ours, theirs = (provider.run(inputs, True) for provider in module.PROVIDERS)
+        np.testing.assert_allclose(ours["result"].cpu().numpy(), wanted, rtol=1e-4, atol=1e-5)
+        for name in ours.keys() - {"result"}:
+            torch.testing.assert_close(ours[name].cpu(), theirs[name].cpu(), rtol=1e-4, atol=1e-5)
+
+
+def check_atoms(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        ours = module.PROVIDERS[0].run(inputs, True)
+        leaf = inputs["coords"][0].cpu().double().requires_grad_()
+        channels, radii = (each[0].cpu() for each in inputs["kinds"])
+        sizes = (inputs["side"], module.RESOLUTION, module.CHANNELS, 1.0)
+        grid = grid_atoms(leaf, channels, radii.double(), torch.zeros(3).double(), *sizes)
+        torch.testing.assert_close(ours["result"][0].cpu().double(), grid.detach(), rtol=1e-4, atol=1e-5)
+        (grad,) = torch.autograd.grad(grid, leaf, inputs["upstream"][0].cpu().double())
+        gap = torch.linalg.vector_norm(ours["grad coords"][0].cpu() - grad) / torch.linalg.vector_norm(grad)
+        assert gap < 1e-4, case.name
+
+
+def check_voxels(op: str, device: str) -> None:
+    """Values against the reference; gradients against the peer's, which autograd finds."""
+    module = benchmarks.load_op(op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        ours, theirs = (provider.run(inputs, True) for provider in module.PROVIDERS)
+        for i, cloud in enumerate(inputs["points"].cpu()):
+            if op == "voxelize":
+                rows = inputs["features"][i].cpu().numpy()
+                wanted = voxelize(cloud.numpy(), rows, inputs["resolution"], True)
+            else:
+                grid = inputs["grid"][i].cpu().double()
+                wanted = devoxelize(grid, cloud.double(), True).numpy()
+            np.testing.assert_allclose(ours["result"][i].cpu().numpy(), wanted, rtol=1e-4, atol=1e-5)
+        for name in ours.keys() - {"result"}:
+            torch.testing.assert_close(ours[name].cpu(), theirs[name].cpu(), rtol=1e-3, atol=1e-4)
+
+
 CHECKS = {
     **dict.fromkeys(render.__all__, check_pictures),
     "affine_covariant": check_features,
     "ball_query": check_balls,
+    "devoxelize": check_voxels,
+    "edge_softmax": check_edges,
     "farthest_point_sampling": check_samples,
+    "gather_sum": check_edges,
+    "grid_atoms": check_atoms,
     "knn": check_neighbours,
     "label": check_labels,
+    "local_reference_axis": check_axes,
     "match": check_matches,
     "max_tree": check_trees,
+    "rotation_invariant_features": check_neighbourhoods,
     "upsample_argmax": check_upsampled_labels,
     "upsample_dice_ce": check_upsampled_loss,
     "vietoris_rips": check_diagrams,
+    "voxelize": check_voxels,
 }
 
 
