@@ -55,6 +55,7 @@ def test_every_orientation_there_and_back(axes, signs):
     scan = prepare(volume, None)
     assert np.allclose(scan.affine[:3, :3], np.diag([1, 2, 3]))  # right, anterior, superior
     assert np.array_equal(scan.restored(scan.labels), volume.labels)
+    assert np.array_equal(scan.carried(volume.labels), scan.labels)
     for voxel in np.ndindex(volume.values.shape):
         place = volume.affine @ [*voxel, 1]
         at = tuple(np.rint(scan.voxels(place[:3])).astype(int))
@@ -484,9 +485,27 @@ def test_prompts_in_every_space(tmp_path):
         assert np.allclose(one.corners, other.corners)
 
 
+def test_a_coarse_mask_in_a_file_of_prompts(tmp_path):
+    affine = turned_affine((2, 0, 1), (-1, 1, -1))
+    volume = random_volume((8, 9, 10), affine)
+    scan = prepare(volume, 1.5)
+    write_labels(tmp_path / "liver.nii.gz", (volume.labels == 2).astype(np.uint8), affine, ("liver",))
+    path = tmp_path / "a.prompts.json"
+    path.write_text('[{"structure": "liver", "mask": "liver.nii.gz"}]')
+    found = read_prompts(path, scan, ("liver", "spleen"))[0]
+    assert found.structure == 1
+    assert np.array_equal(found.mask, scan.labels == 2)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [
+        ("a.json", '[{"mask": "none.nii.gz"}]', "number 1: .*none.nii.gz"),
+        (
+            "a.json",
+            '[{"mask": "none.nii.gz", "point": [1, 2, 3]}]',
+            "goes with its structure alone, got point",
+        ),
         ("a.json", "{", "is no readable JSON"),
         ("a.json", '{"points": []}', "want a list of prompts"),
         ("a.json", '[{"structure": "brain", "point": [1, 2, 3]}]', "number 1: there is no structure 'brain'"),

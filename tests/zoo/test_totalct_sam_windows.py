@@ -19,7 +19,7 @@ from medkernels.zoo.totalct_sam.metrics import (
     summarised,
 )
 from medkernels.zoo.totalct_sam.model import build
-from medkernels.zoo.totalct_sam.session import ANY, Prompt, Session, log_odds
+from medkernels.zoo.totalct_sam.session import ANY, CERTAIN, CoarseMask, Prompt, Session, log_odds
 from medkernels.zoo.totalct_sam.sizes import SIZES, Sizes
 from medkernels.zoo.totalct_sam.volume import Volume, prepare
 from medkernels.zoo.totalct_sam.windows import Lattice, around, cut, gaussian, lattice_shape, origins, plateau
@@ -155,6 +155,32 @@ def test_a_session_tells_the_network_what_lies_in_the_window():
     assert told.classes.tolist() == [[2, 1, 1]]
     assert told.mask.shape == (1, 1, 8, 8, 8)
     assert told.mask_class.tolist() == [2]
+
+
+def test_a_coarse_mask_is_told_to_all_windows_that_it_reaches():
+    scan, network = scan_of((60, 16, 16)), build(TINY, 3)
+    session = Session(network, scan)
+    before, told = session.logits.clone(), []
+    judge = session._judge
+    session._judge = lambda place, prompts: told.append((place, prompts)) or judge(place, prompts)
+    mask = np.zeros(scan.values.shape, bool)
+    mask[30:41, 2:5, 3] = True
+    session.add(CoarseMask(2, mask))
+    reached = [place for place in origins(scan.values.shape, TINY, 0.5) if 15 - 8 < place[0] <= 20]
+    assert [place for place, _ in told] == reached
+    for place, prompts in told:
+        assert prompts.points is None
+        assert prompts.mask_class.tolist() == [2]
+        for cell in np.ndindex(8, 8, 8):
+            voxels = tuple(slice(2 * (a + b), 2 * (a + b) + 2) for a, b in zip(place, cell, strict=True))
+            share = mask[voxels].sum() / 8  # air beyond the scan is outside
+            assert prompts.mask[(0, 0, *cell)] == pytest.approx(CERTAIN * (2 * share - 1))
+    changed = (session.logits != before).any(0).flatten(1).any(1).nonzero()[:, 0]
+    assert (changed[0], changed[-1]) == (reached[0][0], reached[-1][0] + 7)
+    with pytest.raises(ValueError, match=r"want a mask .* that is not empty"):
+        session.add(CoarseMask(1, np.zeros(scan.values.shape, bool)))
+    with pytest.raises(ValueError, match="want a mask"):
+        session.add(CoarseMask(1, np.ones((2, 2, 2), bool)))
 
 
 def test_prompts_outside_are_refused():

@@ -16,7 +16,7 @@ from medkernels.zoo.totalct_sam.cohort import Data, Reading, Skipped, listed, st
 from medkernels.zoo.totalct_sam.metrics import Counts, Scores, confusion, structure_scores, summarised
 from medkernels.zoo.totalct_sam.model import TotalCTSAM
 from medkernels.zoo.totalct_sam.prompts import read_prompts
-from medkernels.zoo.totalct_sam.session import Prompt, Session
+from medkernels.zoo.totalct_sam.session import CoarseMask, Prompt, Session
 from medkernels.zoo.totalct_sam.tables import structure_rows, write_answer
 from medkernels.zoo.totalct_sam.volume import Labels, Scan, Volume, prepare
 
@@ -49,7 +49,7 @@ def label_volume(
     network: TotalCTSAM,
     reading: Reading,
     volume: Volume,
-    ask: Callable[[Scan], Sequence[Prompt]] | None = None,
+    ask: Callable[[Scan], Sequence[Prompt | CoarseMask]] | None = None,
     *,
     overlap: float = 0.5,
     progress: bool = True,
@@ -173,7 +173,7 @@ def predict(
     }
 
 
-def _asked(path: Path, reading: Reading, scan: Scan) -> list[Prompt]:
+def _asked(path: Path, reading: Reading, scan: Scan) -> list[Prompt | CoarseMask]:
     return read_prompts(path, scan, reading.classes)
 
 

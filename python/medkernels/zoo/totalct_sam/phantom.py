@@ -37,8 +37,8 @@ TRUNK = (170.0, 116.0)  # semi-axes of the body, mm
 FAT = 16.0  # mm below the skin
 SOFT, ADIPOSE, AIR, DISC = 45.0, -100.0, -1000.0, 90.0  # HU
 VERTEBRA, RIB_GAP = 30.0, 30.0  # mm from one to the next
-SPACING = (4.0, 4.0, 5.0)  # mm
-SHAPE = (94, 68, 120)
+SPACING = (5.0, 5.0, 6.0)  # mm
+SHAPE = (76, 54, 100)
 NOISE, TEXTURE = 18.0, 22.0  # standard deviations, HU
 
 Mask = npt.NDArray[np.bool_]

@@ -5,7 +5,8 @@ JSON::
     {"space": "ras", "prompts": [
         {"structure": "liver", "point": [31.5, -12, 240]},
         {"structure": "liver", "point": [60, -12, 240], "positive": false},
-        {"structure": "spleen", "box": [[-90, 20, 200], [-30, 80, 260]]}]}
+        {"structure": "spleen", "box": [[-90, 20, 200], [-30, 80, 260]]},
+        {"structure": "heart", "mask": "heart.nii.gz"}]}
 
 CSV, a prompt a row; a row with x2, y2 and z2 is a box::
 
@@ -14,7 +15,8 @@ CSV, a prompt a row; a row with x2, y2 and z2 is a box::
 
 ``space``: "ras" (mm to the right, anterior and superior, as in NIfTI), "lps" (mm to the left, posterior and
 superior, as in DICOM) or "voxel" (indices of the image as it is stored); "ras" if nothing is said. The
-structure is a name, its number, or "any".
+structure is a name, its number, or "any". A coarse mask is an image on the CT's own grid, beside the file of
+prompts or by its whole path.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from medkernels.zoo.totalct_sam.session import ANY, Prompt
+from medkernels.zoo.totalct_sam.nifti import read_mask
+from medkernels.zoo.totalct_sam.session import ANY, CoarseMask, Prompt
 from medkernels.zoo.totalct_sam.volume import Floats, Scan
 
 SPACES = ("ras", "lps", "voxel")
@@ -35,7 +38,7 @@ CORNERS = ("x", "y", "z"), ("x2", "y2", "z2")
 TRUE, FALSE = ("", "1", "true", "yes", "positive"), ("0", "false", "no", "negative")
 
 
-def read_prompts(path: Path, scan: Scan, classes: Sequence[str]) -> list[Prompt]:
+def read_prompts(path: Path, scan: Scan, classes: Sequence[str]) -> list[Prompt | CoarseMask]:
     """Prompts of a scan from a file.
 
     Raises
@@ -44,11 +47,13 @@ def read_prompts(path: Path, scan: Scan, classes: Sequence[str]) -> list[Prompt]
         If the file cannot be read; names the prompt that is wrong.
     """
     rows = _from_json(path) if path.suffix.lower() == ".json" else _from_csv(path)
-    found = []
+    found: list[Prompt | CoarseMask] = []
     for number, row in enumerate(rows, start=1):
         try:
-            found.append(to_prompt(row, scan, classes))
-        except (ValueError, TypeError) as error:
+            found.append(
+                _mask(row, path.parent, scan, classes) if "mask" in row else to_prompt(row, scan, classes)
+            )
+        except (ValueError, TypeError, FileNotFoundError) as error:
             raise ValueError(f"prompts: {path.name}, number {number}: {error}") from error
     return found
 
@@ -82,6 +87,15 @@ def to_prompt(row: Mapping[str, Any], scan: Scan, classes: Sequence[str]) -> Pro
     if box:
         placed = np.stack([placed.min(axis=0), placed.max(axis=0)])
     return Prompt(_number(row.get("structure", "any"), classes), placed, bool(positive))
+
+
+def _mask(row: Mapping[str, Any], folder: Path, scan: Scan, classes: Sequence[str]) -> CoarseMask:
+    unknown = set(row) - {"structure", "mask", "space"}
+    if unknown:
+        raise ValueError(f"a mask goes with its structure alone, got {', '.join(sorted(unknown))}")
+    mask = read_mask(folder / str(row["mask"]), scan.source_shape, scan.source_affine)
+    carried = scan.carried(mask.astype(np.uint8)) > 0
+    return CoarseMask(_number(row.get("structure", "any"), classes), carried)
 
 
 def _number(structure: Any, classes: Sequence[str]) -> int:

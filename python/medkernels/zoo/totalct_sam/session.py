@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medkernels.segmentation import upsample_argmax
@@ -17,6 +19,22 @@ from medkernels.zoo.totalct_sam.windows import Lattice, Place, around, cut, orig
 
 Shown = Callable[[Sequence[Place]], Sequence[Place]]
 ANY = -1  # in place of a class: any structure
+CERTAIN = 5.0  # logit that a coarse mask stands for
+
+
+@dataclass(frozen=True)
+class CoarseMask:
+    """A rough outline of a structure, on the voxels of a scan as the network sees it.
+
+    Attributes
+    ----------
+    structure : int
+        The label it speaks of; -1 for any structure.
+    mask : bool [x,y,z]
+    """
+
+    structure: int
+    mask: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,7 @@ class Session:
     ) -> None:
         self.network, self.scan = network.eval(), scan
         self.device = next(network.parameters()).device
+        self.overlap = overlap
         self.prompts: list[Prompt] = []
         self.memory = network.new_memory()
         self.plateau = plateau(network.sizes.low).to(self.device)
@@ -85,31 +104,53 @@ class Session:
         x, y, z = self.scan.values.shape
         return np.ascontiguousarray(whole[:x, :y, :z])
 
-    def add(self, prompt: Prompt) -> None:
-        """Answer one more prompt.
+    def add(self, prompt: Prompt | CoarseMask) -> None:
+        """Answer one more prompt; a coarse mask in all windows of the scan that it reaches into.
 
         Raises
         ------
         ValueError
             If it lies outside of the scan, or speaks of no class.
         """
+        if not (prompt.structure == ANY or 0 < prompt.structure < self.network.classes):
+            raise ValueError(
+                f"prompts: structure must be 1 to {self.network.classes - 1}, got {prompt.structure}"
+            )
+        if isinstance(prompt, CoarseMask):
+            self._add_mask(prompt)
+            return
         limits = np.array(self.scan.values.shape) - 1
         if not (prompt.corners >= -0.5).all() or not (prompt.corners <= limits + 0.5).all():
             at = ", ".join(f"{value:.1f}" for value in prompt.middle)
             raise ValueError(
                 f"prompts: the voxel ({at}) lies outside of {self.scan.name} {list(self.scan.values.shape)}"
             )
-        if not (prompt.structure == ANY or 0 < prompt.structure < self.network.classes):
-            raise ValueError(
-                f"prompts: structure must be 1 to {self.network.classes - 1}, got {prompt.structure}"
-            )
         self.prompts.append(prompt)
         sizes = self.network.sizes
         place = around(prompt.middle.tolist(), self.scan.values.shape, sizes)
-        part = cut(place, sizes.low)
-        before = self.logits[(slice(None), *part)]
-        answer = self._judge(place, self._told(place, prompt.structure, before))
-        self.logits[(slice(None), *part)] = torch.lerp(before, answer, self.plateau)
+        before = self.logits[(slice(None), *cut(place, sizes.low))]
+        self._correct(place, self._told(place, prompt.structure, before))
+
+    def _add_mask(self, prompt: CoarseMask) -> None:
+        sizes, shape = self.network.sizes, self.scan.values.shape
+        if prompt.mask.shape != shape or not prompt.mask.any():
+            raise ValueError(
+                f"prompts: want a mask {list(shape)} that is not empty, got {list(prompt.mask.shape)}"
+            )
+        cells = torch.zeros([sizes.step * count for count in self.logits.shape[1:]])
+        cells[: shape[0], : shape[1], : shape[2]] = torch.from_numpy(prompt.mask.astype(np.float32))
+        share = F.avg_pool3d(cells[None, None], sizes.step)[0, 0].to(self.device)
+        structure = torch.tensor([prompt.structure], device=self.device)
+        for place in origins(shape, sizes, self.overlap):
+            inside = share[cut(place, sizes.low)]
+            if inside.any():
+                coarse = CERTAIN * (2 * inside[None, None] - 1)
+                self._correct(place, Prompts(mask=coarse, mask_class=structure))
+
+    def _correct(self, place: Place, prompts: Prompts) -> None:
+        """Put a new answer in the place of what a window holds, less and less towards its faces."""
+        part = (slice(None), *cut(place, self.network.sizes.low))
+        self.logits[part] = torch.lerp(self.logits[part], self._judge(place, prompts), self.plateau)
 
     def _judge(self, place: Place, prompts: Prompts) -> Tensor:
         """Low-resolution logits [C,low,low,low] of a window."""

@@ -150,7 +150,7 @@ class TotalCTSAMSystem(HubSystem):
             parts["valid"],
             folder,
             settings,
-            contexts=contexts,
+            contexts=contexts if self.module.mask_decoder.memorizing is not None else 0,
             clicks=clicks,
             draws=draws,
         )
@@ -207,8 +207,8 @@ class TotalCTSAMSystem(HubSystem):
             ``.structures.json`` (their names) and ``.structures.csv`` (voxels and millilitres), and a
             ``report.html`` with pictures.
         prompts : path, optional
-            Clicks and boxes for all these CTs, as `medkernels.zoo.totalct_sam.prompts` describes them. If
-            None, those of the file beside each CT.
+            Clicks, boxes and coarse masks for all these CTs, laid out as `medkernels.zoo.totalct_sam.prompts`
+            says. If None, those of the file beside each CT.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,16 +91,17 @@ class Scan:
         values[tuple(slice(0, n) for n in inside.shape)] = inside
         return (values - np.float32(self.mean)) / np.float32(self.std)
 
+    def carried(self, labels: Labels) -> Labels:
+        """Labels [X,Y,Z] of the volume, on the grid of this scan: those of the nearest voxel."""
+        turned = turns.apply_orientation(labels, turns.io_orientation(self.source_affine))
+        return np.ascontiguousarray(_nearest(turned, self.values.shape))
+
     def restored(self, labels: Labels) -> Labels:
         """Labels [x,y,z] of this scan, on the grid of the volume: those of the nearest voxel."""
         turn = turns.io_orientation(self.source_affine)
         shape = [self.source_shape[int(axis)] for axis in np.argsort(turn[:, 0])]
-        for axis, count in enumerate(shape):
-            if labels.shape[axis] != count:
-                nearest = (np.arange(count) + 0.5) * labels.shape[axis] / count
-                labels = labels.take(nearest.astype(np.int64), axis=axis)
         back = turns.ornt_transform(RAS, turn)
-        return np.ascontiguousarray(turns.apply_orientation(labels, back))
+        return np.ascontiguousarray(turns.apply_orientation(_nearest(labels, shape), back))
 
     def voxels(self, places: Floats) -> Floats:
         """Places in mm [...,3] as positions on the grid of this scan."""
@@ -140,10 +142,7 @@ def prepare(volume: Volume, spacing: float | None) -> Scan:
         shape = [max(1, round(n * size / spacing)) for n, size in zip(values.shape, sizes, strict=True)]
         factors = np.array(values.shape) / shape
         values = _resampled(values, shape)
-        if labels is not None:
-            for axis, count in enumerate(shape):
-                nearest = (np.arange(count) + 0.5) * factors[axis]
-                labels = labels.take(nearest.astype(np.int64), axis=axis)
+        labels = None if labels is None else _nearest(labels, shape)
         stretch = np.diag([*factors, 1.0])
         stretch[:3, 3] = (factors - 1) / 2
         affine = affine @ stretch
@@ -176,6 +175,14 @@ def check_volume(volume: Volume) -> None:
         raise ValueError("its affine cannot be inverted")
     if volume.labels is not None and volume.labels.shape != shape:
         raise ValueError(f"its labels have shape {list(volume.labels.shape)}, its values {list(shape)}")
+
+
+def _nearest(labels: Labels, shape: Sequence[int]) -> Labels:
+    for axis, count in enumerate(shape):
+        if labels.shape[axis] != count:
+            places = (np.arange(count) + 0.5) * labels.shape[axis] / count
+            labels = labels.take(places.astype(np.int64), axis=axis)
+    return labels
 
 
 def _resampled(values: npt.NDArray[np.float32], shape: list[int]) -> npt.NDArray[np.float32]:
