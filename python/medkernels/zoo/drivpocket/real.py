@@ -90,6 +90,7 @@ def compare(
             for both in (True, False)
         )
     plain = geometric_pockets(structure, candidates, most=None)
+    ways = {"geometry": plain, "voxels": alone, "fused": fused}
     rows = []
     for found in find(structure.ligands, candidates.centres):
         row: dict[str, Any] = {
@@ -97,24 +98,20 @@ def compare(
             "ligand": found.ligand.name,
             "candidate": found.dca_rank,
         }
-        if found.dca_rank is not None:
-            rows.append(row | _distances(found, plain, alone, fused))
-        else:
-            rows.append(row)
+        for name, pockets in ways.items():
+            middle, shared = _meeting(found, pockets)
+            row |= {f"DCC, {name}": middle, f"overlap, {name}": shared}
+        rows.append(row)
     return fused, judge(structure, fused), rows
 
 
-def _distances(
-    found: Found, plain: Sequence[Pocket], alone: Sequence[Pocket], fused: Sequence[Pocket]
-) -> dict[str, float]:
-    true = ligand_volume(found.ligand)
-    row: dict[str, float] = {}
-    for name, pockets in (("geometry", plain), ("voxels", alone), ("fused", fused)):
-        for pocket in pockets:
-            if pocket.candidate == found.dca_rank:
-                row[f"DCC, {name}"] = dcc(pocket.centre, found.ligand)
-                row[f"overlap, {name}"] = overlap(pocket.points, true)
-    return row
+def _meeting(found: Found, pockets: Sequence[Pocket]) -> tuple[float | None, float | None]:
+    """DCC and overlap of a ligand with what came of its candidate; None where nothing did."""
+    for pocket in pockets:
+        if pocket.candidate == found.dca_rank:
+            true = ligand_volume(found.ligand)
+            return dcc(pocket.centre, found.ligand), overlap(pocket.points, true)
+    return None, None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,13 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             system, _ = train_small(others, Path(work), **options)
         held_out = next(structure for structure in structures if structure.name == name)
         rows += compare(system, held_out)[2]
-    columns = [*rows[0], *dict.fromkeys(key for row in rows for key in row if key not in rows[0])]
+    columns = list(rows[0])
     print("  ".join(columns))
     for row in rows:
-        print("  ".join(_shown(row.get(column)).rjust(len(column)) for column in columns))
-    numbers = columns[3:]
-    means = {column: np.mean([row[column] for row in rows if column in row]) for column in numbers}
-    print("mean".ljust(len("  ".join(columns[:3]))), *(_shown(means[one]).rjust(len(one)) for one in numbers))
+        print("  ".join(_shown(row[column]).rjust(len(column)) for column in columns))
+    # Means over the ligands of which every way made a pocket.
+    whole = [row for row in rows if None not in row.values()]
+    means = {name: float(np.mean([row[name] for row in whole])) if whole else None for name in columns[3:]}
+    line = [_shown(means[name]).rjust(len(name)) for name in columns[3:]]
+    print("  ".join([f"mean of {len(whole)}".ljust(len("  ".join(columns[:3]))), *line]))
     print(f"{time.process_time() - started:.0f} s of processor time")
 
 
