@@ -21,6 +21,7 @@ from medkernels.zoo.totalct_sam.metrics import (
 from medkernels.zoo.totalct_sam.model import build
 from medkernels.zoo.totalct_sam.session import ANY, CERTAIN, CoarseMask, Prompt, Session, log_odds
 from medkernels.zoo.totalct_sam.sizes import SIZES, Sizes
+from medkernels.zoo.totalct_sam.training import is_structure, worst_structures
 from medkernels.zoo.totalct_sam.volume import Volume, prepare
 from medkernels.zoo.totalct_sam.windows import Lattice, around, cut, gaussian, lattice_shape, origins, plateau
 
@@ -270,6 +271,25 @@ def test_points_of_training_are_drawn_evenly_from_the_errors():
     assert set(seen) == {((1, 0, 1), 1), ((0, 1, 1), 0)}
     assert 140 < sum(kind for _, kind in seen) < 260
     assert all(kinds[1] == -1 and kinds[2] == 1 for _, kinds in drawn)
+
+
+def test_training_corrects_the_worst_structure():
+    truth = torch.zeros(4, 2, 2, 4, dtype=torch.uint8)
+    found = truth.clone()
+    truth[0, 0] = torch.tensor([1, 1, 2, 2])
+    found[0, 0] = torch.tensor([1, 1, 2, 0])  # the second is worse
+    truth[1, 0] = torch.tensor([1, 2, 3, 0])  # none is found: any of them
+    found[2, 0] = 3  # there is no structure
+    truth[3, 1] = torch.tensor([1, 1, 1, 2])
+    found[3, 1] = torch.tensor([2, 1, 1, 2])  # 2/3 against 4/5 of the first
+    torch.manual_seed(0)
+    drawn = torch.stack([worst_structures(found, truth, 4) for _ in range(60)])
+    assert (drawn[:, 0] == 2).all()
+    assert set(drawn[:, 1].tolist()) == {1, 2, 3}
+    assert (drawn[:, 2] == ANY).all()
+    assert (drawn[:, 3] == 2).all()
+    wanted = is_structure(truth, torch.tensor([2, 1, ANY, ANY]))
+    assert [int(mask.sum()) for mask in wanted] == [4, 2, 0, 8]
 
 
 @given(st.integers(0, 10**6), st.integers(2, 5))

@@ -65,7 +65,7 @@ def label_volume(
     prompts = ask(scan) if ask else ()
     started = time.perf_counter()
     session = Session(
-        network, scan, overlap=overlap, shown=lambda places: list(tracked(places, "windows", progress))
+        network, scan, overlap=overlap, shown=partial(tracked, what=volume.name, progress=progress)
     )
     for prompt in prompts:
         session.add(prompt)
@@ -98,7 +98,7 @@ def judge(
     assert scan.labels is not None
     started = time.perf_counter()
     session = Session(
-        network, scan, overlap=overlap, shown=lambda places: list(tracked(places, "windows", progress))
+        network, scan, overlap=overlap, shown=partial(tracked, what=volume.name, progress=progress)
     )
     seconds = time.perf_counter() - started
     rng = np.random.default_rng(seed)

@@ -43,16 +43,15 @@ class Reading:
 
 
 def stream(
-    data: Data, reading: Reading, skipped: Skipped, *, labelled: bool = False, progress: bool = True
+    data: Data, reading: Reading, skipped: Skipped, *, labelled: bool = False
 ) -> Iterator[tuple[Volume, Source | None]]:
     """CTs one by one, with where they lie; what cannot be used is put on the list.
 
     Parameters
     ----------
     labelled : leave out CTs without labels.
-    progress : show a bar if the error stream is a terminal.
     """
-    for volume, source in _all(data, reading, skipped, progress):
+    for volume, source in _all(data, reading, skipped):
         if labelled and volume.labels is None:
             skipped.append((volume.name, UNLABELLED))
         else:
@@ -127,13 +126,11 @@ def tracked(items: Sequence[T], what: str, progress: bool) -> Iterable[T]:
     return track(items, what, console=console, disable=hidden, transient=True)
 
 
-def _all(
-    data: Data, reading: Reading, skipped: Skipped, progress: bool
-) -> Iterator[tuple[Volume, Source | None]]:
+def _all(data: Data, reading: Reading, skipped: Skipped) -> Iterator[tuple[Volume, Source | None]]:
     if not isinstance(data, (str, Path)):
         yield from ((volume, None) for volume in _checked(data, reading))
         return
-    for source in tracked(list_sources(data), "CTs", progress):
+    for source in list_sources(data):
         try:
             volume = read_volume(source, reading.classes)
         except (ValueError, OSError) as error:

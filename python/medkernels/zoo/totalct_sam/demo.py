@@ -23,16 +23,16 @@ from medkernels.zoo.totalct_sam.volume import Volume
 PARTS = {"train": 12, "valid": 2, "test": 2}  # bodies
 UNSEEN = 100  # seed of the body that comes as DICOM
 CLICKS = (0, 1, 3)
-SPACING = 6.0  # mm
+SPACING = 5.0  # mm
 TRAINING: dict[str, Any] = {
     "max_epochs": 16,
-    "batch_size": 4,
-    "lr": 1.5e-3,
+    "batch_size": 8,
+    "lr": 2.5e-3,
     "warmup_steps": 20,
     "checkpoint_every_epochs": 8,
     "tensorboard": False,
 }
-WINDOWS: dict[str, int] = {"clicks": 1, "contexts": 1, "draws": 16}
+WINDOWS: dict[str, int] = {"clicks": 1, "contexts": 1, "draws": 14}
 
 
 def run_demo(out_dir: Path) -> Path:

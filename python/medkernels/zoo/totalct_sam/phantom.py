@@ -31,7 +31,8 @@ ORGANS = {
     "hip_right": (450, (105, -8, -228), (22, 46, 56)),
 }
 AORTA, SPINE, RIBS = (170, (-14, -44), 13.0), (380, (0, -82), 23.0), 480
-UNNAMED = ("stomach",)  # painted, but part of the background, as are aorta and ribs
+# Painted, but part of the background, as are aorta and ribs: the demonstration is to be short.
+UNNAMED = ("stomach", "spleen", "kidney_left", "kidney_right", "urinary_bladder")
 CLASSES = (*(name for name in ORGANS if name not in UNNAMED), "spine")
 TRUNK = (170.0, 116.0)  # semi-axes of the body, mm
 FAT = 16.0  # mm below the skin

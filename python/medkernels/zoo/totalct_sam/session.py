@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from medkernels.zoo.totalct_sam.prompt_encoder import HIGH_CORNER, LOW_CORNER, N
 from medkernels.zoo.totalct_sam.volume import Floats, Labels, Scan
 from medkernels.zoo.totalct_sam.windows import Lattice, Place, around, cut, origins, plateau
 
-Shown = Callable[[Sequence[Place]], Sequence[Place]]
+Shown = Callable[[Sequence[Place]], Iterable[Place]]
 ANY = -1  # in place of a class: any structure
 CERTAIN = 5.0  # logit that a coarse mask stands for
 
@@ -77,7 +77,7 @@ class Session:
     overlap : float
         Of neighbouring windows.
     shown : callable, optional
-        Given the windows, returns them again; may show progress.
+        Given the windows, gives them back one by one, and may show progress.
     """
 
     def __init__(

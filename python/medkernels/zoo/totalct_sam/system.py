@@ -114,8 +114,8 @@ class TotalCTSAMSystem(HubSystem):
         run_dir : path
             CTs of a folder are also put here as the network sees them, 3 bytes a voxel.
         clicks : int
-            Rounds of simulated clicks on one structure of each window, after a round without prompts; 11 as
-            published.
+            Rounds of simulated clicks on the worst structure of each window, after a round without prompts;
+            11 as published.
         contexts : int
             Windows of the same CT that fill the memory before one is trained on.
         draws : int

@@ -125,12 +125,20 @@ def silent_rounds(clicks: int) -> set[int]:
     return drawn | ({clicks - 1} if clicks > 1 else set())
 
 
-def draw_structures(truth: Tensor) -> Tensor:
-    """A structure of each window [B,z,y,x], each alike; -1 for any where there is none."""
+def worst_structures(found: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """The structure of each window [B,z,y,x] whose Dice is lowest, as an annotator would choose.
+
+    Ties are drawn; -1 for any where a window holds no structure.
+    """
     chosen = []
-    for item in truth:
-        present = [int(number) for number in item.unique() if number > 0]
-        chosen.append(present[int(torch.randint(len(present), ()))] if present else ANY)
+    for one, other in zip(found, truth, strict=True):
+        sizes = other.flatten().bincount(minlength=classes)
+        both = sizes + one.flatten().bincount(minlength=classes)
+        hits = other[one == other].bincount(minlength=classes)
+        dice = torch.where(sizes > 0, 2 * hits / both, torch.inf)[1:]
+        lowest = (dice == dice.min()).nonzero()[:, 0] + 1
+        drawn = int(lowest[int(torch.randint(len(lowest), ()))])
+        chosen.append(drawn if sizes[drawn] else ANY)
     return torch.tensor(chosen, device=truth.device)
 
 
@@ -157,14 +165,15 @@ def window_loss(module: TotalCTSAM, batch: Batch, *, clicks: int) -> dict[str, T
     terms = {"loss": total, "plain": plain}
     if not clicks:
         return terms
-    structures = draw_structures(truth)
+    found = _decided(logits, truth)
+    structures = worst_structures(found, truth, module.classes)
     wanted = is_structure(truth, structures)
     points: list[Tensor] = []
     kinds: list[Tensor] = []
     silent = silent_rounds(clicks)
     for number in range(clicks):
         before = logits.detach()
-        found = upsample_argmax(before, size=truth.shape[1:]).to(truth.dtype)
+        found = _decided(before, truth) if number else found
         point, kind = random_points(is_structure(found, structures), wanted)
         points, kinds = [*points, point], [*kinds, kind]
         told = number not in silent
@@ -179,6 +188,12 @@ def window_loss(module: TotalCTSAM, batch: Batch, *, clicks: int) -> dict[str, T
         clicked = upsample_dice_ce(logits, truth)
         total = total + clicked
     return terms | {"loss": total, "clicked": clicked}
+
+
+def _decided(logits: Tensor, truth: Tensor) -> Tensor:
+    """Labels of the same size as the true ones."""
+    labels: Tensor = upsample_argmax(logits.detach(), size=truth.shape[1:]).to(truth.dtype)
+    return labels
 
 
 def _wide(logits: Tensor) -> Tensor:
