@@ -44,7 +44,7 @@ def devoxelize(grid: Any, points: Any, *, subtract_mean: bool = True) -> Any:
     -----
     Time and memory are O(N C), and O(R^3 C) more for the gradient. Places and sums are in float64, and
     gradients of a cell are summed in the order of the points, so results are the same for any number of
-    threads.
+    threads; on a GPU gradients are summed in float64, in another order.
 
     Derivatives are passed to the grid and to the points, the latter through the mean as well, in PyTorch
     (autograd, ``torch.compile``, ``vmap``) and JAX (``jit``, ``grad``, ``vmap``); second ones are not. A

@@ -48,8 +48,9 @@ def gather_sum(features: Any, neighbours: Any, *, weights: Any = None) -> Any:
 
     Sums run over j in its order, in the dtype of `features`, so results are the same on every processor and
     for any number of threads. So are gradients: the way back sorts the edges by blocks of the nodes that
-    they come from, and one thread adds up a block in the order of its edges. Time is O(M k C), and memory
-    beside results none; the way back needs 8 bytes an edge.
+    they come from, and one thread adds up a block in the order of its edges. A GPU gives the same digits, but
+    for gradients of nodes that more than 1024 edges come from. Time is O(M k C), and memory beside results
+    none; the way back needs 8 bytes an edge, on a GPU 16.
 
     K. Xu, W. Hu, J. Leskovec and S. Jegelka, "How powerful are graph neural networks?" (2019), equation 4.1;
     P. Velickovic et al., "Graph attention networks" (2018), equation 4.

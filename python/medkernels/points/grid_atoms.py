@@ -82,7 +82,7 @@ def grid_atoms(
     -----
     Time is proportional to the grid points and to those within F radii of an atom; memory beside the result
     is O(N). A grid point is summed in the order of the atoms, so results are the same for any number of
-    threads and any instruction set.
+    threads and any instruction set, and on a GPU but for rounding.
 
     Derivatives are passed to `coords`, `radii` and `center`, in PyTorch (autograd, ``torch.compile``,
     ``vmap``) and JAX (``jit``, ``grad``, ``vmap``); second ones are not. The density has a continuous slope

@@ -56,7 +56,8 @@ def local_reference_axis(points: Any, neighbours: Any, *, weighted: bool = True)
     rotating the coordinates would then decide on the direction, or if b is below 1e-14 c.
 
     Sums and eigenvectors (Jacobi's method) are in float64, and results are the same on every processor and
-    for any number of threads. Time is O(N k), spread over points and clouds; memory O(k) beside the result.
+    for any number of threads; on a GPU signs may differ where a point is on the plane through c but for
+    rounding. Time is O(N k), spread over points and clouds; memory O(k) beside the result.
     No derivatives are passed on.
 
     F. Tombari, S. Salti and L. Di Stefano, "Unique signatures of histograms for local surface description"
