@@ -41,8 +41,8 @@ def edge_softmax(scores: Any, neighbours: Any) -> Any:
     (``jit``, ``grad``, ``vmap``). A score of NaN or plus infinity makes the weights of its node NaN.
 
     The greatest score of a node is taken away before exp, which is a polynomial, wrong by about the last
-    digit; results are the same on every processor, on a GPU, and for any number of threads. Weights less than 1e-37 of
-    the greatest (float32; 1e-304 in float64) are 0. Time is O(M k H), memory beside results none.
+    digit; results are the same on every processor, on a GPU, and for any number of threads. Weights less than
+    1e-37 of the greatest (float32; 1e-304 in float64) are 0. Time is O(M k H), memory beside results none.
 
     P. Velickovic et al., "Graph attention networks" (2018), equation 2.
 
