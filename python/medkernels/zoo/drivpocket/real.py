@@ -40,12 +40,11 @@ SYSTEM: dict[str, Any] = {
     "ranking": "candidate",
 }
 TRAINING: dict[str, Any] = {
-    "max_epochs": 80,
+    "max_epochs": 100,
     "batch_size": 4,
-    "lr": 4e-3,
+    "lr": 3e-3,
     "weight_decay": 1e-3,
-    "schedule": "cosine",
-    "checkpoint_every_epochs": 80,
+    "checkpoint_every_epochs": 100,
     "tensorboard": False,
     "resume": False,
 }
