@@ -10,6 +10,7 @@
 #include "common/check.h"
 #include "common/parallel.h"
 #include "common/widest.h"
+#include "segmentation/contenders.h"
 #include "segmentation/lanes.h"
 #include "segmentation/node_rows.h"
 #include "segmentation/pool.h"
@@ -18,8 +19,8 @@ namespace mk::segmentation {
 
 namespace {
 
-// An interpolated logit leaves the range of its inputs by less than this many roundings of the greatest logit: three
-// means of two products each.
+// An interpolated logit, three means of two products each, and the mean that it is compared with are off by less than
+// this many roundings of the greatest logit.
 constexpr int kRoundings = 16;
 
 // The inputs of one chunk of one row of outputs, and the classes to choose from. Numbers of classes are kept as the
@@ -96,97 +97,6 @@ auto chooser() {
   return &choose_baseline<T>;
 }
 
-// Which classes may win where.
-template <class T>
-class Bounds {
- public:
-  Bounds(int64_t classes, int64_t stride)
-      : reach_(static_cast<size_t>(classes * stride)),
-        least_(static_cast<size_t>(stride)),
-        top_(least_),
-        bottom_(least_) {}
-
-  // Looks at the inputs of a cell.
-  void enter_cell(const NodeRows<T>& nodes, const Slots<T>& x) {
-    std::fill(least_.begin(), least_.end(), std::numeric_limits<T>::infinity());
-    std::fill_n(least_.begin(), x.inputs, -std::numeric_limits<T>::infinity());
-    simd::with_widest([&] {
-      for (int64_t at = 0; at < std::ssize(reach_); at += x.stride) {
-        bound_rows(nodes.corner(0, 0) + at, nodes.corner(0, 1) + at, nodes.corner(1, 0) + at, nodes.corner(1, 1) + at,
-                   x.width, top_.data(), bottom_.data());
-        top_[x.inputs] = top_[0];
-        bottom_[x.inputs] = bottom_[0];
-        bound_lanes(x.width, top_.data(), bottom_.data(), reach_.data() + at, least_.data());
-      }
-    });
-  }
-
-  // Sets `wins` to the classes that may win in a lane of a chunk; lanes beyond the inputs ask for infinity.
-  void find_classes(int64_t stride, int64_t chunk, T margin, std::span<uint8_t> wins) const {
-    const T* const limit = least_.data() + chunk * kChunk<T>;
-    simd::with_widest([&] {
-      for (size_t c = 0; c < wins.size(); ++c) {
-        const T* const own = reach_.data() + c * stride + chunk * kChunk<T>;
-        int found = 0;
-        for (int64_t k = 0; k < kChunk<T>; ++k) found |= own[k] + margin >= limit[k];
-        wins[c] = found != 0;
-      }
-    });
-  }
-
- private:
-  [[gnu::always_inline]] static void bound_rows(const T* __restrict a, const T* __restrict b, const T* __restrict c,
-                                                const T* __restrict d, int64_t width, T* __restrict top,
-                                                T* __restrict bottom) {
-    for (int64_t chunk = 0; chunk < width; chunk += kChunk<T>)
-      for (int64_t i = chunk; i < chunk + kChunk<T>; ++i) {
-        const T above = a[i] > b[i] ? a[i] : b[i], over = c[i] > d[i] ? c[i] : d[i];
-        const T below = a[i] < b[i] ? a[i] : b[i], under = c[i] < d[i] ? c[i] : d[i];
-        top[i] = above > over ? above : over;
-        bottom[i] = below < under ? below : under;
-      }
-  }
-
-  [[gnu::always_inline]] static void bound_lanes(int64_t width, const T* __restrict top, const T* __restrict bottom,
-                                                 T* __restrict reach, T* __restrict least) {
-    for (int64_t chunk = 0; chunk < width; chunk += kChunk<T>)
-      for (int64_t i = chunk; i < chunk + kChunk<T>; ++i) {
-        const T low = bottom[i] < bottom[i + 1] ? bottom[i] : bottom[i + 1];
-        reach[i] = top[i] > top[i + 1] ? top[i] : top[i + 1];
-        least[i] = low > least[i] ? low : least[i];
-      }
-  }
-
-  // Of the inputs k and k + 1 in two planes and two rows: the greatest, for each class, and the greatest over classes
-  // of the least.
-  std::vector<T> reach_, least_, top_, bottom_;
-};
-
-// The greatest size of a value, or infinity or NaN if there is one, for each item.
-template <class T>
-std::vector<T> greatest_sizes(std::span<const T> values, int64_t items) {
-  // Sizes are in the order of their bits, as integers, with infinity and NaN above all others.
-  using Bits = typename simd::Format<T>::Int;
-  constexpr Bits size_bits = std::numeric_limits<Bits>::max();
-  constexpr int64_t block = 1 << 15;
-  const int64_t size = std::ssize(values) / items, blocks = (size + block - 1) / block;
-  std::vector<Bits> greatest(static_cast<size_t>(items * blocks));
-  parallel_for(items * blocks, [&](int64_t task) {
-    const int64_t begin = task % blocks * block;
-    Bits most = 0;
-    simd::with_widest([&] {
-      for (const T value : values.subspan(task / blocks * size + begin, std::min(block, size - begin)))
-        most = std::max(most, std::bit_cast<Bits>(value) & size_bits);
-    });
-    greatest[task] = most;
-  });
-  std::vector<T> sizes;
-  for (int64_t b = 0; b < items; ++b)
-    sizes.push_back(
-        std::bit_cast<T>(*std::max_element(greatest.begin() + b * blocks, greatest.begin() + (b + 1) * blocks)));
-  return sizes;
-}
-
 // Labels outputs; memory for one thread's work.
 template <class T>
 class Labeller {
@@ -194,19 +104,23 @@ class Labeller {
   Labeller(int64_t classes, const Resampling<T>& resampling)
       : resampling_(resampling),
         nodes_(classes, resampling),
-        bounds_(classes, resampling.x.stride),
+        contenders_(classes, resampling.x),
         wins_(static_cast<size_t>(classes)),
         is_wanted_(wins_.size()),
         which_(static_cast<size_t>(resampling.x.phases * resampling.x.width)) {}
 
-  // The outputs between two planes and two rows of inputs of one item.
+  // The outputs between two planes and two rows of inputs of one item, at whose inputs these classes win.
   template <class Label>
-  void label(const Volume<T>& volume, int64_t plane, int64_t row, T margin, Label* labels) {
+  void label(const Volume<T>& volume, const int32_t* winners, int64_t plane, int64_t row, T margin, Label* labels) {
     const Axis<T>&z = resampling_.z, &y = resampling_.y;
     const Slots<T>& x = resampling_.x;
     if (z.first[plane] == z.first[plane + 1] || y.first[row] == y.first[row + 1]) return;
     nodes_.enter_cell(volume, plane, z.next(plane), row, y.next(row));
-    bounds_.enter_cell(nodes_, x);
+    const auto own = [&](int64_t in_plane, int64_t in_row) {
+      return winners + (in_plane * volume.height + in_row) * volume.width;
+    };
+    contenders_.enter_cell(
+        nodes_, {own(plane, row), own(plane, y.next(row)), own(z.next(plane), row), own(z.next(plane), y.next(row))});
     list_classes(margin);
     for (int64_t k = z.first[plane]; k < z.first[plane + 1]; ++k) {
       nodes_.enter_plane(z.low[k], z.high[k], wanted_);
@@ -228,7 +142,7 @@ class Labeller {
     starts_.assign(1, 0);
     std::fill(is_wanted_.begin(), is_wanted_.end(), uint8_t{0});
     for (int64_t chunk = 0; chunk < resampling_.x.chunks(); ++chunk) {
-      bounds_.find_classes(resampling_.x.stride, chunk, margin, wins_);
+      contenders_.find(chunk, margin, wins_);
       for (size_t c = 0; c < wins_.size(); ++c)
         if (wins_[c]) {
           classes_.push_back(static_cast<int32_t>(c));
@@ -261,7 +175,7 @@ class Labeller {
 
   const Resampling<T>& resampling_;
   NodeRows<T> nodes_;
-  Bounds<T> bounds_;
+  Contenders<T> contenders_;
   std::vector<uint8_t> wins_, is_wanted_;
   std::vector<int32_t> classes_, wanted_;  // those of each chunk, one chunk after the other; those of any
   std::vector<T> numbers_;
@@ -274,13 +188,11 @@ class Labeller {
 template <class T, class Label>
 void upsample_argmax(const UpsampleArgmax<T>& input, std::span<Label> labels) {
   if (labels.empty()) return;
-  std::vector<T> margins = greatest_sizes(input.logits, input.items);
-  for (T& margin : margins) {
-    if (!std::isfinite(margin)) check_finite(input.logits, "logits");
-    margin *= kRoundings * std::numeric_limits<T>::epsilon();
-  }
   const Parts parts(input.depth * input.height);
-  const int64_t size = input.classes * parts.rows * input.width;
+  const int64_t places = parts.rows * input.width, size = input.classes * places;
+  const Survey<T> survey(input.logits, input.items, input.classes, places);
+  for (const T greatest : survey.sizes)
+    if (!std::isfinite(greatest)) check_finite(input.logits, "logits");
   const auto item = [&](int64_t b) {
     return Volume<T>{input.logits.data() + b * size, input.classes, input.depth, input.height, input.width};
   };
@@ -290,7 +202,8 @@ void upsample_argmax(const UpsampleArgmax<T>& input, std::span<Label> labels) {
     const int64_t b = task / parts.count, part = task % parts.count;
     pool.lend([&](Labeller<T>& labeller) {
       for (int64_t row = parts.begin(part); row < parts.end(part); ++row)
-        labeller.label(item(b), row / input.height, row % input.height, margins[b],
+        labeller.label(item(b), survey.winners.data() + b * places, row / input.height, row % input.height,
+                       kRoundings * std::numeric_limits<T>::epsilon() * survey.sizes[b],
                        labels.data() + b * resampling.outputs());
     });
   });

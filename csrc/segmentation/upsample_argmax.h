@@ -1,11 +1,9 @@
 // The class with the greatest upsampled logit, at each place, without the upsampled logits.
 //
 // Logits are interpolated along z, y and x in turn (see resampling.h), products rounded before they are added, so that
-// results are the same with every instruction set. Equal logits: the lowest class. Between 2 x 2 x 2 inputs an
-// interpolated logit is at most the greatest of the eight, and at least the least: classes whose greatest is below the
-// greatest of all leasts, by more than rounding, cannot win there and are left out.
-// Cost: O(C d h w) and, for each output, O(classes that can win); memory O(C w) a thread. Threads share out rows of
-// inputs.
+// results are the same with every instruction set. Equal logits: the lowest class. Classes that cannot win between
+// eight inputs are left out there (see contenders.h). Cost: O(C d h w) and, for each output, O(classes that can win);
+// memory O(C w) a thread, and a number for each place of the inputs. Threads share out rows of inputs.
 #pragma once
 
 #include <cstdint>
