@@ -1,9 +1,8 @@
 // A tree of boxes over the points of clouds with up to 3 coordinates, for searches by a warp a query.
 //
-// Points are sorted along a curve that fills space; each 32 of them are a leaf, and each 32 boxes of a level have one
-// box above, so that the lanes of a warp look at what is in a box at once (as H. Samet, "Foundations of
-// multidimensional and metric data structures", 2006, tells of packed R-trees; of I. Kamel and C. Faloutsos 1994,
-// "Hilbert R-tree"). Built in O(N), but for the sorting of 64-bit keys; about 10 numbers a point.
+// Points are sorted along Hilbert's curve; each 32 of them are a leaf, and each 32 boxes of a level have one box above,
+// so that the lanes of a warp look at all that is in a box at once. I. Kamel and C. Faloutsos (1993), "On packing
+// R-trees". O(N) to build beside the sorting of 64-bit keys; about 40 bytes a point, 55 of doubles.
 #pragma once
 
 #include <cstdint>

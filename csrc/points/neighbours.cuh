@@ -1,10 +1,10 @@
 // Searches for the neighbours of queries in a batch of clouds, exactly, for what knn.cu and ball_query.cu call a rank.
 //
 // Clouds of up to 3 coordinates and at least 4,096 points: a tree of boxes and a warp a query, about
-// O(N log N + Q (k + log N)) where boxes prune. Others: a warp compares its 4 queries with tiles of 128 points, O(N Q
-// D); where queries are too few to go round, parts of the points are searched apart and joined. Each entry that a list
-// of k takes costs O(k / 32) steps of a warp. In float32 tiles are compared with limits that rounding cannot cross, and
-// only points within them in float64: ranks are those of the CPU.
+// O(N log N + Q (k + log N)) where boxes prune. Others: a warp compares its 4 queries with tiles of 128 points,
+// O(N Q D); where queries are too few to go round, parts of the points are searched apart and joined. Each entry that a
+// list of k takes costs O(k / 32) steps of a warp. In float32 tiles are compared with limits that rounding cannot
+// cross, and only points within them in float64: ranks are those of the CPU.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +27,7 @@ constexpr int kOwnQueries = 4;  // of a warp, with each of them
 constexpr int kTile = kSlots * kWarp;
 constexpr int kGroup = kWarps * kOwnQueries;
 constexpr int kDepth = 8;  // coordinates of a tile in shared memory
+// Points from which on a tree is built. Estimated from the instructions of both, not measured.
 constexpr int64_t kTreeFrom = 4096;
 constexpr int32_t kNoNumber = std::numeric_limits<int32_t>::max();
 

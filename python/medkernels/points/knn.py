@@ -68,9 +68,8 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
     to 256 MiB.
 
     J. H. Friedman, J. L. Bentley and R. A. Finkel, "An algorithm for finding best matches in logarithmic
-    expected time" (1977); on CUDA devices: I. Kamel and C. Faloutsos, "Hilbert R-tree: an improved R-tree
-    using fractals" (1994), and J. Johnson, M. Douze and H. Jegou, "Billion-scale similarity search with GPUs"
-    (2017).
+    expected time" (1977); on CUDA devices: I. Kamel and C. Faloutsos, "On packing R-trees" (1993), and J.
+    Johnson, M. Douze and H. Jegou, "Billion-scale similarity search with GPUs" (2017).
 
     Examples
     --------
