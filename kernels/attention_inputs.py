@@ -9,7 +9,7 @@ import torch
 import triton
 
 #: Programs that fill any GPU; where there are fewer, loops are shared out. Not asked of the device, so that
-#: the order of sums, and with it rounding, does not depend on its size.
+#: shares are the same on all of them.
 PROGRAMS = 1024
 SPARE_BITS = 40  # sums over this many keys, as powers of 2, may not overflow: as in the C++ kernels
 

@@ -32,7 +32,7 @@ from medkernels.kernels.attention_inputs import (
 from medkernels.kernels.attention_softmax import first_of, read, write
 from torch import Tensor
 
-ROWS = 64  # of the sequence at a time
+ROWS = 32  # of the sequence at a time
 LEAST_RUN, MOST_RUN = 512, 2048  # of a share: sums in float32 of more rows would lose digits
 CHANNELS, CHANNELS_FLOAT64 = 64, 32  # of a tile
 PRECISION = {  # of products of matrices

@@ -32,7 +32,7 @@ from torch import Tensor
 
 ROWS = 16  # queries of a block: few, as all of them wait for the one with the most new entries
 COLUMNS, COLUMNS_LESS = 64, 32  # keys of a tile; fewer in float64 and of long rows
-WHOLE, PIECE = 64, 32  # elements of a row that are multiplied at once, and of longer ones at a time
+WHOLE, PIECE = 64, 16  # elements of a row that are multiplied at once, and of longer ones at a time
 WARPS = 2  # of a search: with these sizes nothing spills on sm_80 and sm_90
 MOST_KEPT = 64  # entries of a query that registers hold
 LEAST_RUN = 1024  # keys of a share: each has to find all of its best
@@ -347,7 +347,7 @@ def _gathering(
 ) -> tuple[int, dict[str, int]]:
     """Into how many chunks the `divided` elements of results are cut, and what kernels that gather rows are
     compiled for."""
-    most = PIECE if dtype == torch.float64 else WHOLE
+    most = WHOLE // 2 if dtype == torch.float64 or max(dims, value_dims) > WHOLE else WHOLE
     kept, depth, width = padded(k, MOST_KEPT), padded(dims, most), padded(value_dims, most)
     chunks = triton.cdiv(divided, padded(divided, most))
     count = max(1, NUMBERS // (kept * max(depth, width)))

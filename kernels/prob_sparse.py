@@ -23,7 +23,7 @@ from medkernels.kernels.set_attention import attend_all, differentiate_all
 from torch import Tensor
 
 COUNTERS = tl.constexpr(4)  # of the generator at a time, with four keys each
-NUMBERS = 2048  # of keys that are gathered at a time
+BYTES = 8192  # of keys that are gathered at a time, in the dtype of the sums
 
 
 @triton.jit
@@ -81,7 +81,11 @@ def rate(
                 product += tl.sum(a.to(kind) * b.to(kind), 2)
             top = tl.where(wanted, tl.maximum(top, product), top)
             total += product
-    rating = tl.max(top, 1) - tl.sum(total, 1) / divisor.to(kind)
+    mean = tl.sum(total, 1)
+    divisors = tl.zeros_like(mean) + divisor
+    # Rounded as on the CPU, which "/" of float32 would not be.
+    mean = mean / divisors if kind == tl.float64 else tl.div_rn(mean, divisors)
+    rating = tl.max(top, 1) - mean
     rating = tl.where(rating == 0, 0.0, rating)  # not -0, which the sort might tell from 0
     tl.store(ratings + head.to(tl.int64) * length + query, rating, mask=here)
 
@@ -134,7 +138,7 @@ def rate_all(q: Tensor, k: Tensor, samples: int, seed: int, divisor: int) -> Ten
     batch, heads, length, dims = q.shape
     ratings = q.new_empty(batch, heads, length, dtype=accumulator(q.dtype))
     depth = padded(dims, 32 if q.dtype == torch.float64 else 64)
-    queries = min(16, NUMBERS // (COUNTERS.value * depth))  # of a block
+    queries = min(16, BYTES // (ratings.element_size() * COUNTERS.value * depth))  # of a block
     blocks = triton.cdiv(length, queries)
     with torch.cuda.device_of(q):
         if ratings.numel():

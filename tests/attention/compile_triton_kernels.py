@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import triton
-from medkernels.kernels import knn_memory, prob_sparse, set_attention
+from medkernels.kernels import channel, knn_memory, prob_sparse, set_attention
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
@@ -61,26 +61,21 @@ def compile_launch(kernel: JITFunction, capability: int, args: Any, kwargs: dict
 
 
 def call_all(dtype: torch.dtype, dims: int, value_dims: int) -> None:
-    """Forward and backward passes that share out their long loops, and such as do not."""
+    """Forward and backward passes; long loops are shared out."""
 
     def zeros(*lengths: tuple[int, int]) -> list[torch.Tensor]:
         return [torch.zeros(2, 2, *shape, dtype=dtype) for shape in lengths]
 
-    for count, entries in ((40, 3000), (3000, 40), (100, 70)):
-        q, k, v, grad = zeros((count, dims), (entries, dims), (entries, value_dims), (count, value_dims))
-        outputs = set_attention.forward([q, k, v], (0.3,))
-        set_attention.backward(grad, [q, k, v], outputs, (0.3,))
-        options = (33, 0.3)
-        found = knn_memory.forward([q, k, v], options)
-        knn_memory.backward(grad, [q, k, v], found, options)
-    q, k, v, grad = zeros((3000, dims), (3000, dims), (3000, value_dims), (3000, value_dims))
-    for seed in (1, 7, 2**40):
-        sampling = (45, 45, seed, 0.3, False)
-        chosen = prob_sparse.forward([q, k, v], sampling)
-        prob_sparse.backward(grad, [q, k, v], chosen, sampling)
+    q, k, v, grad = zeros((40, dims), (3000, dims), (3000, value_dims), (40, value_dims))
+    for op, options in ((set_attention, (0.3,)), (knn_memory, (33, 0.3))):
+        op.backward(grad, [q, k, v], op.forward([q, k, v], options), options)
+    prob_sparse.rate_all(k, k, 45, 2**40, 3000)
+    results = channel.forward([k, k, k], (0.3,))
+    channel.backward(k, [k, k, k], results, (0.3,))
 
 
-def main(capability: int, names: list[str]) -> None:
+def main(capability: int, cases: list[str]) -> None:
+    """Cases are written as a dtype, D and E: float32,32,24."""
     results: dict[str, dict[str, Any]] = {}
 
     def run(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
@@ -88,9 +83,9 @@ def main(capability: int, names: list[str]) -> None:
         results[json.dumps(found)] = {"dtype": name, **found}
 
     JITFunction.run = run
-    for name in names:
-        for dims, value_dims in ((32, 24), (8, 8), (100, 70)):
-            call_all(getattr(torch, name), dims, value_dims)
+    for case in cases:
+        name, dims, value_dims = case.split(",")
+        call_all(getattr(torch, name), int(dims), int(value_dims))
     print(json.dumps(list(results.values())))
 
 
