@@ -23,7 +23,6 @@ import medkernels
 
 TITLE = "Attention between channels, H=4, float32"
 UNITS = "multiply-adds of the scores"
-DEVICES = ("cpu",)
 HEADS = 4
 #: Volumes of the U-Net that the op comes from, at three of its levels: tokens and channels of a head.
 FINE, MIDDLE, COARSE = "L=32768, D=16", "L=4096, D=32", "L=512, D=64"

@@ -1,4 +1,7 @@
-"""`medkernels.attention.knn_memory` beside torch's topk and gather, and FAISS's flat index with torch."""
+"""`medkernels.attention.knn_memory` beside torch's topk and gather, and FAISS's flat index with torch.
+
+FAISS searches on the CPU, also where the others do not.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,6 @@ from medkernels import get_num_threads
 
 TITLE = "Attention to the k = 32 nearest entries of a memory, H=8, D=24, float32"
 UNITS = "products of a query and a key"
-DEVICES = ("cpu",)
 K, HEADS, DIMS = 32, 8, 24
 DECODER = "617 queries, 16384 entries"
 
@@ -103,8 +105,9 @@ def _faiss(inputs: Inputs, backward: bool) -> Outputs:
         chosen = []
         for head in range(HEADS):
             index = faiss.IndexFlatIP(DIMS)
-            index.add(keys[0, head].numpy())
-            chosen.append(torch.from_numpy(index.search(q[0, head].detach().numpy(), K)[1]))
+            index.add(keys[0, head].cpu().numpy())
+            found = index.search(q[0, head].detach().cpu().numpy(), K)[1]
+            chosen.append(torch.from_numpy(found).to(q.device))
         entries = torch.stack(chosen)[None]
         own = keys[0, torch.arange(HEADS)[:, None, None], entries[0]][None]
         return _weighted((q[:, :, :, None] * own).sum(-1), values, entries)

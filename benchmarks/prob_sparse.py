@@ -23,7 +23,6 @@ import medkernels
 
 TITLE = "ProbSparse self-attention, H=4, D=32, float32"
 UNITS = "products of a query and a key"
-DEVICES = ("cpu",)
 FACTOR = 5
 SHORT, LONG = "L=4096", "L=32768"
 

@@ -256,8 +256,28 @@ def check_voxels(op: str, device: str) -> None:
             torch.testing.assert_close(ours[name].cpu(), theirs[name].cpu(), rtol=1e-3, atol=1e-4)
 
 
+def check_attention(op: str, device: str) -> None:
+    module = benchmarks.load_op(op)
+    reference = getattr(importlib.import_module(f"tests.reference.{op}"), op)
+    for case in module.cases("small"):
+        inputs = case.inputs(device, 1)
+        ours = module.PROVIDERS[0].run(inputs, True)
+        leaves = {name: inputs[name].cpu().double().requires_grad_() for name in "qkv" if name in inputs}
+        memory = [array.cpu().double() for array in inputs.get("memory", ())]
+        options = {name: inputs[name] for name in ("scale", "seed") if name in inputs}
+        options |= {"k": module.K} if op == "knn_memory" else {}
+        result = reference(*leaves.values(), *memory, **options)
+        grads = torch.autograd.grad(result, [*leaves.values()], inputs["upstream"].cpu().double())
+        wanted = {"result": result, **{f"grad {name}": g for name, g in zip(leaves, grads, strict=True)}}
+        assert ours.keys() == wanted.keys()
+        for name, want in wanted.items():
+            gap = torch.linalg.vector_norm(ours[name].cpu() - want) / torch.linalg.vector_norm(want)
+            assert gap < 1e-5, (case.name, name)
+
+
 CHECKS = {
     **dict.fromkeys(render.__all__, check_pictures),
+    **dict.fromkeys(("channel", "knn_memory", "prob_sparse", "set_attention"), check_attention),
     "affine_covariant": check_features,
     "ball_query": check_balls,
     "devoxelize": check_voxels,
