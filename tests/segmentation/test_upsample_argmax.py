@@ -96,6 +96,17 @@ def test_nearly_equal_classes() -> None:
     )
 
 
+def test_classes_that_rounding_makes_equal() -> None:
+    """One class is below the other at every input, but not at every output: the lowest class counts there."""
+    for dtype in (np.float32, np.float64):
+        above = np.random.default_rng(8).normal(size=(50, 1, 1, 1, 1)).astype(dtype)
+        pair = np.concatenate([np.nextafter(above, dtype(-np.inf)), above], axis=1)
+        logits = np.tile(pair, (1, 1, 2, 2, 2))
+        wanted = reference.upsample_argmax(logits, size=(5, 6, 7))
+        assert 0 < (wanted == 0).mean() < 1
+        np.testing.assert_array_equal(mk.segmentation.upsample_argmax(logits, size=(5, 6, 7)), wanted)
+
+
 def test_does_not_depend_on_threads() -> None:
     case = scene(2, 30, (6, 7, 20), (20, 21, 61), 9)
     before, results = mk.get_num_threads(), []
