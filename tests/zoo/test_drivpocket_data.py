@@ -155,7 +155,8 @@ def test_mmcif_and_pdb_give_the_same(tmp_path):
     given.setup_entities()
     given.assign_label_seq_id()
     given.make_mmcif_document().write_file(str(tmp_path / "b.cif"))
-    (tmp_path / "c.cif.gz").write_bytes(gzip.compress((tmp_path / "b.cif").read_bytes()))
+    commented = b"# a comment\n#\n\n" + (tmp_path / "b.cif").read_bytes()
+    (tmp_path / "c.cif.gz").write_bytes(gzip.compress(commented))
     (tmp_path / "d.pdb").write_bytes(gzip.decompress(example("1fbl").read_bytes()))
     expected = read_structure(example("1fbl"))
     for file in ("b.cif", "c.cif.gz", "d.pdb"):
@@ -247,11 +248,12 @@ def test_types_by_bonds():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a readable PDB or mmCIF"),
-        (b"hello\n", "not a readable PDB or mmCIF"),
+        (b"", "no atoms: is it a PDB or mmCIF file"),
+        (b"hello\n", "PDB or mmCIF file"),
         (b"\x1f\x8bnot gzip", "not a readable PDB or mmCIF"),
         (b"ATOM   xx\n", "not a readable PDB or mmCIF"),
         (b"data_x\n_a 1\n", "no atoms"),
+        (b"# by hand\n\n data_x\nloop_\n_a _b\n1\n", "not a readable PDB or mmCIF"),
         (b"\xff\xfe\x00" * 30, "PDB or mmCIF"),
         (line("O", "HOH", 1, (0, 0, 0), kind="HETATM").encode(), "no protein"),
         ("".join(line(name, "DG", 1, (0, 2, 3)) for name in ("P", "C1'", "N9")).encode(), "no protein"),

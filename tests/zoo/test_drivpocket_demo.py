@@ -29,7 +29,7 @@ def test_the_demonstration_writes_its_report(shown):
         "Where a ligand binds: 1fbl",
         "HTA A900",
         "Candidates of all",
-        "overlap, fused",
+        "voxels fused with atoms",
         "Training",
     ):
         assert words in page

@@ -14,6 +14,11 @@ from medkernels.zoo.drivpocket.report import add_structure, found_row
 from medkernels.zoo.engine import Report
 
 HELD_OUT = "1fbl"
+WAYS = {
+    "geometry": "the candidate, as its alpha spheres fill it",
+    "voxels": "voxels alone",
+    "fused": "voxels fused with atoms",
+}
 
 
 def run_demo(out_dir: Path, **options: Any) -> Path:
@@ -50,10 +55,18 @@ def run_demo(out_dir: Path, **options: Any) -> Path:
     )
     report.table([found_row(held_out, found) for found in judged], "Rank of the first pocket that is right.")
     report.table(
-        compared,
-        "From the candidate to the pocket: distance from the ligand's middle in Å, and overlap with the "
-        "ligand's volume on a lattice of 2 Å, for the candidate as its alpha spheres fill it, for voxels "
-        "alone, and fused with atoms.",
+        [
+            {
+                "ligand": row["ligand"],
+                "pocket": way,
+                "DCC, Å": row[f"DCC, {key}"],
+                "overlap": row[f"overlap, {key}"],
+            }
+            for row in compared
+            for key, way in WAYS.items()
+        ],
+        "From the candidate to the pocket: distance from the ligand's middle, and overlap with the ligand's "
+        "volume on a lattice of 2 Å.",
     )
     report.section(
         "Candidates of all five proteins",

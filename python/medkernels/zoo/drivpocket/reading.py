@@ -8,6 +8,7 @@ one with the highest occupancy.
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ ENDINGS = (".pdb", ".ent", ".cif", ".mmcif", ".pdb.gz", ".ent.gz", ".cif.gz", ".
 LEAST_ATOMS = 6  # of a ligand
 CONTACT = 4.0  # a ligand has an atom this near to the receptor, Angstrom, as in P2Rank
 GZIP = b"\x1f\x8b"  # how such files begin
+MMCIF = re.compile(r"\s*(#.*\s+)*data_", re.IGNORECASE)  # the same, after comments
 JOINED = 1.9  # residues nearer than this are one molecule, Angstrom: a bond between C, N, O, P and S
 OVERLAP = 3  # residues with so many atoms that near are alternatives: bonded ones have one bond or two
 #: What P2Rank leaves out (its `ignore_het_groups`), beside the buffers that gemmi tabulates after PISA.
@@ -123,14 +125,21 @@ def _first_model(file: Path) -> gemmi.Model:
     try:
         if content.startswith(GZIP):
             content = gzip.decompress(content)
-        text = content.decode("utf-8", errors="replace")
-        read = gemmi.read_structure_string(text, format=gemmi.CoorFormat.Detect)
+        read = _parsed(content.decode("utf-8", errors="replace"))
     except (RuntimeError, ValueError, OSError, IndexError, EOFError, zlib.error) as error:
         raise ValueError(f"not a readable PDB or mmCIF file ({_first_line(error)})") from error
     if not len(read) or not any(len(residue) for chain in read[0] for residue in chain):
         raise ValueError("no atoms: is it a PDB or mmCIF file?")
+    read.merge_chain_parts()  # ligands stand after all chains, under the names of theirs
     read.setup_entities()
     return read[0]
+
+
+def _parsed(text: str) -> gemmi.Structure:
+    """A structure from mmCIF if the text begins as such files do, else from PDB."""
+    if MMCIF.match(text) is None:
+        return gemmi.read_pdb_string(text)
+    return gemmi.make_structure_from_block(gemmi.cif.read_string(text)[0])
 
 
 def _first_line(error: Exception) -> str:
