@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medkernels.zoo.mrd_flow.blocks import in_blocks
+from medkernels.attention import set_attention
+from medkernels.zoo.mrd_flow.blocks import has_kernel, in_blocks
 
 
 class MAB(nn.Module):
@@ -48,12 +49,18 @@ class MAB(nn.Module):
 
         def answer(part: Tensor) -> Tensor:
             q: Tensor = self.fc_q(part)
-            heads = F.scaled_dot_product_attention(self._split(q), k, v, scale=self.scale)
+            heads = self._attend(self._split(q), k, v)
             o: Tensor = self.ln0(q + heads.transpose(1, 2).flatten(2))
             out: Tensor = self.ln1(o + F.gelu(self.fc_o(o)))
             return out
 
         return in_blocks(answer, queries)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[B,heads,q,d], twice [B,heads,n,d] -> [B,heads,q,d]."""
+        if has_kernel(q):
+            return torch.as_tensor(set_attention(q, k, v, scale=self.scale))
+        return F.scaled_dot_product_attention(q, k, v, scale=self.scale)
 
     def _split(self, rows: Tensor) -> Tensor:
         """[B,n,width] -> [B,heads,n,width / heads]."""

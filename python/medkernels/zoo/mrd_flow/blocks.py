@@ -29,3 +29,8 @@ def in_blocks(step: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     for start in range(BLOCK, count, BLOCK):
         out[:, start : start + BLOCK] = step(*(part[:, start : start + BLOCK] for part in parts))
     return out
+
+
+def has_kernel(values: Tensor) -> bool:
+    """Whether `mk.points` and `mk.attention` compute with these: not on GPUs, and not in half precision."""
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)

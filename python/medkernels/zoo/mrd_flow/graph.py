@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medkernels.points import edge_softmax, farthest_point_sampling, gather_sum, knn
+from medkernels.zoo.mrd_flow.blocks import has_kernel
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -58,7 +59,7 @@ def neighbour_sum(features: Tensor, table: Tensor, weights: Tensor | None = None
     Tensor
         [B,q,C] or [B,q,H,C].
     """
-    if _has_kernel(features):
+    if has_kernel(features):
         return torch.as_tensor(gather_sum(features, table, weights=weights))
     around = gathered(features, table)
     return around.sum(dim=2) if weights is None else (weights[..., None] * around).sum(dim=2)
@@ -66,15 +67,10 @@ def neighbour_sum(features: Tensor, table: Tensor, weights: Tensor | None = None
 
 def neighbour_softmax(scores: Tensor, table: Tensor) -> Tensor:
     """Softmax of scores [B,q,k,H] over the neighbours of each event; 0 where there is none."""
-    if _has_kernel(scores):
+    if has_kernel(scores):
         return torch.as_tensor(edge_softmax(scores, table))
     weights = scores.masked_fill((table < 0)[..., None], -torch.inf).softmax(dim=2)
     return weights.nan_to_num(0)  # of events without any neighbour
-
-
-def _has_kernel(values: Tensor) -> bool:
-    """Whether `mk.points` sums these over neighbours: not on GPUs, and not in half precision."""
-    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
 
 
 def gathered(values: Tensor, table: Tensor) -> Tensor:
