@@ -177,7 +177,9 @@ def _register_vmap(operator: Any, tensors: int) -> None:
             folded.append(stacked.flatten(0, 1))
         found = operator(*folded, *args[tensors:])
         results = (found,) if isinstance(found, Tensor) else found
-        unfolded = tuple(each.view(info.batch_size, -1, *each.shape[1:]) for each in results)
+        unfolded = tuple(
+            each.unflatten(0, (info.batch_size, each.shape[0] // info.batch_size)) for each in results
+        )
         return (unfolded[0], 0) if isinstance(found, Tensor) else (unfolded, (0,) * len(unfolded))
 
     operator.register_vmap(vmap)

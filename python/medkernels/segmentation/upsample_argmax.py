@@ -47,10 +47,12 @@ def upsample_argmax(logits: Any, *, size: Any) -> Any:
 
     Notes
     -----
-    Costs O(C) operations for each element of the logits and O(k) for each label, where k classes can win near
-    it: those whose greatest neighbouring logit reaches the best of the least. Memory is O(C W) a thread. The
-    labels are the same with any number of threads, any instruction set, on the CPU and the GPU; those of
-    another implementation may differ where the two greatest values are equal up to rounding. No gradient.
+    Costs O(1) for each element of the logits and O(k) for each label, where k is the number of classes that
+    can win there (on the CPU; on a GPU all C): classes whose eight neighbouring logits are all below what
+    another class has for certain are left out. Memory beside the labels is O(C W) a thread and a number for
+    each place of the logits. The labels are the same with any number of threads, any instruction set, on the
+    CPU and the GPU; those of another implementation may differ where the two greatest values are equal up to
+    rounding. No gradient.
 
     Examples
     --------

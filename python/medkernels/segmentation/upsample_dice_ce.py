@@ -102,7 +102,7 @@ def upsample_dice_ce(
 
         return _mean(*_jax.dice_ce(logits, labels, which), *weights)
     if framework == "cupy":
-        return _mean(*_cupy_dice_ce(logits, labels, which), *weights)
+        return _cupy_dice_ce(logits, labels, which, weights)
     view, own_labels = (_interop.numpy_view(a, n) for a, n in ((logits, "logits"), (labels, "labels")))
     _arrays.check_loss(view, own_labels, which)
     _arrays.check_cpu_dtype(view)
@@ -124,7 +124,7 @@ def _mean(losses: Any, counts: Any, ce_weight: float, dice_weight: float) -> Any
     return ce_weight * (losses[:, 0].sum() / places) + dice_weight * losses[:, 1].mean()
 
 
-def _cupy_dice_ce(logits: Any, labels: Any, which: Which) -> tuple[Any, Any]:
+def _cupy_dice_ce(logits: Any, labels: Any, which: Which, weights: list[float]) -> Any:
     """CuPy arrays go through the torch operator on the same device memory."""
     _backends.triton_kernels("upsample_dice_ce")
     import cupy
@@ -136,5 +136,4 @@ def _cupy_dice_ce(logits: Any, labels: Any, which: Which) -> tuple[Any, Any]:
         torch.utils.dlpack.from_dlpack(array) if _interop.framework_of(array) == "cupy" else array
         for array in (logits, labels)
     )
-    losses, counts = _torch.dice_ce(logits, labels, which)
-    return cupy.from_dlpack(losses), cupy.from_dlpack(counts)
+    return cupy.from_dlpack(_mean(*_torch.dice_ce(logits, labels, which), *weights))
