@@ -57,7 +57,8 @@ def compile_launch(kernel: JITFunction, capability: int, args: Any, kwargs: dict
         options=options,
     )
     choices = {name: value for name, value in constants.items() if name.isupper()}
-    return {"kernel": kernel.fn.__name__, **choices, **usage(compiled.asm["cubin"])}
+    memory = {"dynamic_shared": compiled.metadata.shared}  # which the launch asks for
+    return {"kernel": kernel.fn.__name__, **choices, **usage(compiled.asm["cubin"]), **memory}
 
 
 def call_all(dtype: torch.dtype, dims: int, value_dims: int) -> None:

@@ -29,6 +29,7 @@ from tests.attention.triton_path import (  # noqa: E402
 )
 from tests.reference import set_attention as reference  # noqa: E402
 
+SHARED_MEMORY = 99 * 1024  # that a block can have on every GPU of compute capability 8.0 or newer
 FEW_BYTES = 16  # of the stack: a pair of registers set aside so that more warps fit, which is no spill
 
 
@@ -156,6 +157,7 @@ def test_kernels_of_all_ops_compile_without_a_gpu(capability: int) -> None:
     for used in found:
         assert used["bytes"] > 0
         assert used.get("stack", 0) <= FEW_BYTES, f"spills: {used}"
+        assert used["dynamic_shared"] <= SHARED_MEMORY, used
 
 
 TOLERANCES: dict[Any, float] = {
