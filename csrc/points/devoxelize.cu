@@ -13,6 +13,7 @@ namespace {
 using Key = unsigned long long;
 using PointsByCell = SortedRuns<Key>;
 
+constexpr int kCorners = 8;     // of a cube
 constexpr int kSlopeLanes = 8;  // threads that share the channels of a point
 
 // The eight cells around a point; bit 2 of a corner tells whether it is the farther one along x, bit 0 along z.
@@ -27,6 +28,7 @@ struct Corners {
     const int64_t n = placed.resolution, strides[3]{n * n, n, 1};
     double place[3];
     placed.find(point, item, place);
+#pragma unroll
     for (int axis = 0; axis < 3; ++axis) {
       const double at = placed.held(place[axis]);
       const int64_t low = max(int64_t{0}, min(static_cast<int64_t>(at), n - 2));
@@ -54,7 +56,7 @@ __global__ void interpolate(PlacedPoints<T> placed, const T* grids, int64_t chan
     for (int64_t c = first; c < min(channels, first + kChannelsTogether); ++c) {
       double sum = 0;
 #pragma unroll
-      for (int corner = 0; corner < 8; ++corner)
+      for (int corner = 0; corner < kCorners; ++corner)
         sum += corners.weight(corner) * static_cast<double>(values[c * size + corners.cell(corner)]);
       features[p * channels + c] = static_cast<T>(sum);
     }
@@ -70,39 +72,79 @@ __global__ void number_points(PlacedPoints<T> placed, Key* cells, uint32_t* numb
   }
 }
 
+// Sums over sorted points of their gradients times their weights at a corner, some channels at a time.
 template <class T>
-__global__ void spread(PlacedPoints<T> placed, const Run* runs, const uint32_t* numbers, const T* grads,
+struct CornerSums {
+  const PlacedPoints<T>& placed;
+  const uint32_t* numbers;
+  const T* grads;
+  int64_t channels, first;
+  double of[kChannelsTogether] = {};
+
+  template <class Do>
+  __device__ void for_channels(const Do& run) {
+#pragma unroll  // so that sums stay in registers
+    for (int c = 0; c < kChannelsTogether; ++c)
+      if (first + c < channels) run(of[c], c);
+  }
+  __device__ void add(uint32_t begin, uint32_t end, int64_t item, int corner) {
+#pragma unroll 4
+    for (uint32_t i = begin; i < end; ++i) {
+      const int64_t p = numbers[i];
+      const double weight = Corners(placed, p, item).weight(corner);
+      const T* const grad = grads + p * channels + first;
+      for_channels([&](double& sum, int c) { sum += weight * static_cast<double>(grad[c]); });
+    }
+  }
+};
+
+// partial: [parts, corners, channels].
+template <class T>
+__global__ void add_parts(PlacedPoints<T> placed, PointsByCell sorted, const T* grads, int64_t channels, int64_t blocks,
+                          double* partial) {
+  const int64_t in_part = kCorners * blocks;
+  for (int64_t at = thread_index(); at < sorted.count / kPart * in_part; at += thread_count()) {
+    const auto part = static_cast<uint32_t>(at / in_part);
+    const auto corner = static_cast<int>(at % in_part / blocks);
+    const Run run =
+        long_run_of(sorted.key_buffers[0], part, static_cast<Key>(sorted.keys), static_cast<const Run*>(sorted.runs));
+    if (run.count() == 0) continue;
+    CornerSums<T> sums{placed, sorted.number_buffers[0], grads, channels, at % blocks * kChannelsTogether};
+    const int64_t item = static_cast<int64_t>(sorted.key_buffers[0][part * kPart]) / placed.cells();
+    sums.add(part * kPart, (part + 1) * kPart, item, corner);
+    double* const out = partial + (int64_t{part} * kCorners + corner) * channels + sums.first;
+    sums.for_channels([&](double sum, int c) { out[c] = sum; });
+  }
+}
+
+template <class T>
+__global__ void spread(PlacedPoints<T> placed, PointsByCell sorted, const T* grads, const double* partial,
                        int64_t channels, int64_t blocks, T* grad_grids) {
   const int64_t n = placed.resolution, size = placed.cells(), all = placed.items * size;
   for (int64_t at = thread_index(); at < all * blocks; at += thread_count()) {
     const int64_t block = at / all, cell = at - block * all, item = cell / size, own = cell - item * size;
     const int64_t first = block * kChannelsTogether, place[3]{own / (n * n), own / n % n, own % n};
-    const auto count = static_cast<int>(min(int64_t{kChannelsTogether}, channels - first));
-    double sums[kChannelsTogether] = {};
-    for (int corner = 0; corner < 8; ++corner) {
+    CornerSums<T> sums{placed, sorted.number_buffers[0], grads, channels, first};
+    for (int corner = 0; corner < kCorners; ++corner) {
       // The cell of whose points this one is that corner.
       int64_t from = item;
       bool inside = true;
+#pragma unroll
       for (int axis = 0; axis < 3; ++axis) {
         const int64_t low = place[axis] - (corner & (4 >> axis) ? 1 : 0);
         inside = inside && low >= 0;
         from = from * n + low;
       }
       if (!inside) continue;
-      const Run run = runs[from];
-      for (uint32_t i = run.begin; i < run.end; ++i) {
-        const int64_t p = numbers[i];
-        const double weight = Corners(placed, p, item).weight(corner);
-        const T* const grad = grads + p * channels + first;
-#pragma unroll
-        for (int c = 0; c < kChannelsTogether; ++c)
-          if (c < count) sums[c] += weight * static_cast<double>(grad[c]);
-      }
+      for_parts(
+          sorted.runs[from], [&](uint32_t begin, uint32_t end) { sums.add(begin, end, item, corner); },
+          [&](uint32_t part) {
+            const double* const row = partial + (int64_t{part} * kCorners + corner) * channels + first;
+            sums.for_channels([&](double& sum, int c) { sum += row[c]; });
+          });
     }
     T* const out = grad_grids + (item * channels + first) * size + own;
-#pragma unroll
-    for (int c = 0; c < kChannelsTogether; ++c)
-      if (c < count) out[c * size] = static_cast<T>(sums[c]);
+    sums.for_channels([&](double sum, int c) { out[c * size] = static_cast<T>(sum); });
   }
 }
 
@@ -120,7 +162,7 @@ __global__ void find_slopes(PlacedPoints<T> placed, const T* grids, const T* gra
       const int64_t item = placed.item(p);
       const Corners corners(placed, p, item);
       const T* const values = grids + item * channels * size;
-      for (int corner = 0; corner < 8; ++corner) {
+      for (int corner = 0; corner < kCorners; ++corner) {
         double sum = 0;
         for (int64_t c = lane; c < channels; c += kSlopeLanes)
           sum += static_cast<double>(values[c * size + corners.cell(corner)]) *
@@ -183,12 +225,20 @@ void devoxelize_backward(const T* grads, const T* grids, const DevicePointItems<
   const PlacedPoints<T> placed = place_points(items, place);
   const int64_t cells = placed.items * placed.cells(), blocks = channel_blocks(channels);
   if (blocks > 0) {
-    auto sorted = take_arrays(place.allocate, [&](Arena& arena) { return PointsByCell(arena, placed.count, cells); });
+    auto [sorted, partial] = take_arrays(place.allocate, [&](Arena& arena) {
+      const PointsByCell by_cell(arena, placed.count, cells);
+      return std::pair(by_cell, arena.take<double>(by_cell.parts() * kCorners * channels));
+    });
     number_points<<<blocks_for(placed.count), kThreads, 0, stream>>>(placed, sorted.keys_of(), sorted.numbers());
     launched("finding the cells of points");
     sorted.sort(stream);
-    spread<<<blocks_for(cells * blocks), kThreads, 0, stream>>>(placed, sorted.runs, sorted.numbers(), grads, channels,
-                                                                blocks, grad_grids);
+    if (sorted.parts() > 0) {
+      add_parts<<<blocks_for(sorted.parts() * kCorners * blocks), kThreads, 0, stream>>>(placed, sorted, grads,
+                                                                                         channels, blocks, partial);
+      launched("adding up gradients of many points");
+    }
+    spread<<<blocks_for(cells * blocks), kThreads, 0, stream>>>(placed, sorted, grads, partial, channels, blocks,
+                                                                grad_grids);
     launched("spreading gradients");
   }
   if (placed.count == 0) return;

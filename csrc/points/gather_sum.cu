@@ -16,7 +16,6 @@ namespace mk::cuda {
 namespace {
 
 constexpr int kAhead = 4;          // edges whose rows are on their way at once
-constexpr int64_t kPart = 512;     // edges of a part
 constexpr int kPartialSums = 8;    // of products, as on the CPU
 constexpr size_t kPackBytes = 16;  // that a thread reads at once
 
@@ -85,8 +84,6 @@ __global__ void number_edges(DeviceGraph graph, int64_t edges, uint32_t* nodes, 
   }
 }
 
-__device__ inline bool is_long(const Run& run) { return run.count() > 2 * kPart; }
-
 template <class T>
 struct Sorted {
   DeviceGraph graph;
@@ -124,12 +121,10 @@ template <class T, int kWidth, bool kWeighted>
 __global__ void add_parts(Sorted<T> sorted, uint32_t absent, T* partial) {
   const int64_t packs = width_of(sorted.graph) / kWidth, count = sorted.count / kPart * packs;
   for (int64_t at = thread_index(); at < count; at += thread_count()) {
-    const int64_t part = divided(at, packs);
-    const auto begin = static_cast<uint32_t>(part * kPart), end = static_cast<uint32_t>(begin + kPart);
-    const uint32_t node = sorted.nodes[begin];
-    if (node == absent || node != sorted.nodes[end - 1] || !is_long(sorted.runs[node])) continue;
+    const auto part = static_cast<uint32_t>(divided(at, packs));
+    if (long_run_of(sorted.nodes, part, absent, sorted.runs).count() == 0) continue;
     Pack<T, kWidth> sum;
-    add_edges<T, kWidth, kWeighted>(sorted, begin, end, packs, at - part * packs, sum);
+    add_edges<T, kWidth, kWeighted>(sorted, part * kPart, (part + 1) * kPart, packs, at - part * packs, sum);
     reinterpret_cast<Pack<T, kWidth>*>(partial)[at] = sum;
   }
 }
@@ -137,21 +132,16 @@ __global__ void add_parts(Sorted<T> sorted, uint32_t absent, T* partial) {
 template <class T, int kWidth, bool kWeighted>
 __global__ void add_runs(Sorted<T> sorted, const T* partial, T* features) {
   using P = Pack<T, kWidth>;
-  constexpr auto part = static_cast<uint32_t>(kPart);
   const int64_t packs = width_of(sorted.graph) / kWidth, count = sorted.graph.batch * sorted.graph.sources * packs;
   for (int64_t at = thread_index(); at < count; at += thread_count()) {
     const int64_t node = divided(at, packs), pack = at - node * packs;
-    const Run run = sorted.runs[node];
     P sum;
-    if (is_long(run)) {
-      const uint32_t first = (run.begin + part - 1) / part, last = run.end / part;  // whole parts
-      add_edges<T, kWidth, kWeighted>(sorted, run.begin, first * part, packs, pack, sum);
-      for (uint32_t p = first; p < last; ++p)
-        add<T, kWidth, false>(sum, reinterpret_cast<const P*>(partial)[p * packs + pack], T(1));
-      add_edges<T, kWidth, kWeighted>(sorted, last * part, run.end, packs, pack, sum);
-    } else {
-      add_edges<T, kWidth, kWeighted>(sorted, run.begin, run.end, packs, pack, sum);
-    }
+    for_parts(
+        sorted.runs[node],
+        [&](uint32_t begin, uint32_t end) { add_edges<T, kWidth, kWeighted>(sorted, begin, end, packs, pack, sum); },
+        [&](uint32_t part) {
+          add<T, kWidth, false>(sum, reinterpret_cast<const P*>(partial)[part * packs + pack], T(1));
+        });
     reinterpret_cast<P*>(features)[at] = sum;
   }
 }
@@ -196,7 +186,8 @@ using SortedEdges = SortedRuns<uint32_t>;
 
 // Sorted edges, and sums of their parts.
 auto take_edges(Arena& arena, int64_t edges, int64_t sources, int64_t row_bytes) {
-  return std::tuple(SortedEdges(arena, edges, sources), arena.take<char>(edges / kPart * row_bytes));
+  const SortedEdges sorted(arena, edges, sources);
+  return std::tuple(sorted, arena.take<char>(sorted.parts() * row_bytes));
 }
 
 }  // namespace
@@ -242,8 +233,8 @@ void gather_sum_transposed(const DeviceGraph& graph, const T* sums, const T* wei
   const Sorted<T> sorted{graph, sums, weights, by_node.keys_of(), by_node.numbers(), edges, by_node.runs};
   T* const partial = reinterpret_cast<T*>(memory);
   with_packs(graph, features, sums, weights, [&]<int kWidth, bool kWeighted>() {
-    if (const int64_t parts = edges / kPart; parts > 0) {
-      const int blocks = blocks_for(parts * width / kWidth);
+    if (by_node.parts() > 0) {
+      const int blocks = blocks_for(by_node.parts() * width / kWidth);
       add_parts<T, kWidth, kWeighted><<<blocks, kThreads, 0, stream>>>(sorted, absent, partial);
     }
     const int blocks = blocks_for(nodes * width / kWidth);

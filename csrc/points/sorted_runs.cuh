@@ -3,7 +3,7 @@
 
 #include <bit>
 #include <cstdint>
-#include <utility>
+#include <stdexcept>
 
 #include "common/launch.cuh"
 #include "common/primitives.h"
@@ -15,6 +15,30 @@ struct Run {
   uint32_t begin, end;
   __host__ __device__ uint32_t count() const { return end - begin; }
 };
+
+// Numbers of a part: of longer runs the whole parts are summed side by side, so that no thread has very much to do.
+constexpr uint32_t kPart = 512;
+
+__device__ inline bool is_long(const Run& run) { return run.count() > 2 * kPart; }
+
+// The long run that a part of the sorted keys lies within, or a run of nothing.
+template <class Key>
+__device__ inline Run long_run_of(const Key* sorted, uint32_t part, Key keys, const Run* runs) {
+  const Key key = sorted[part * kPart];
+  const bool within = key < keys && key == sorted[part * kPart + kPart - 1] && is_long(runs[key]);
+  return within ? runs[key] : Run{0, 0};
+}
+
+// Calls add_numbers(begin, end) for what of a run is in no whole part of a long run, and add_part(part) for those, in
+// their order.
+template <class AddNumbers, class AddPart>
+__device__ inline void for_parts(const Run& run, const AddNumbers& add_numbers, const AddPart& add_part) {
+  if (!is_long(run)) return add_numbers(run.begin, run.end);
+  const uint32_t first = (run.begin + kPart - 1) / kPart, last = run.end / kPart;
+  add_numbers(run.begin, first * kPart);
+  for (uint32_t part = first; part < last; ++part) add_part(part);
+  add_numbers(last * kPart, run.end);
+}
 
 // Keys from `keys` on have no run.
 template <class Key>
@@ -39,6 +63,7 @@ struct SortedRuns {
   size_t space_bytes = 0;
 
   SortedRuns(Arena& arena, int64_t number_count, int64_t key_count) : count(number_count), keys(key_count) {
+    if (count > INT32_MAX) throw std::invalid_argument("a GPU takes fewer than 2^31 points, atoms or edges at a time");
     for (Key*& buffer : key_buffers) buffer = arena.take<Key>(count);
     for (uint32_t*& buffer : number_buffers) buffer = arena.take<uint32_t>(count);
     runs = arena.take<Run>(keys);
@@ -46,6 +71,7 @@ struct SortedRuns {
     space = arena.take<char>(static_cast<int64_t>(space_bytes));
   }
 
+  int64_t parts() const { return count / kPart; }
   Key* keys_of() const { return key_buffers[0]; }
   uint32_t* numbers() const { return number_buffers[0]; }
 

@@ -30,26 +30,57 @@ __global__ void number_points(PlacedPoints<T> placed, Key* cells, uint32_t* numb
   }
 }
 
+// Sums of features over sorted points, some channels at a time.
 template <class T>
-__global__ void average(PlacedPoints<T> placed, const Run* runs, const uint32_t* numbers, const T* features,
+struct Sums {
+  const uint32_t* numbers;
+  const T* features;
+  int64_t channels, first;
+  T of[kChannelsTogether] = {};
+
+  template <class Do>
+  __device__ void for_channels(const Do& run) {
+#pragma unroll  // so that sums stay in registers
+    for (int c = 0; c < kChannelsTogether; ++c)
+      if (first + c < channels) run(of[c], c);
+  }
+  __device__ void add_row(const T* row) {
+    for_channels([&](T& sum, int c) { sum += row[first + c]; });
+  }
+  __device__ void add(uint32_t begin, uint32_t end) {
+#pragma unroll 4
+    for (uint32_t i = begin; i < end; ++i) add_row(features + int64_t{numbers[i]} * channels);
+  }
+};
+
+// partial: [parts, channels].
+template <class T>
+__global__ void add_parts(PointsByCell sorted, const T* features, int64_t channels, int64_t blocks, T* partial) {
+  for (int64_t at = thread_index(); at < sorted.count / kPart * blocks; at += thread_count()) {
+    const auto part = static_cast<uint32_t>(at / blocks);
+    const Run run =
+        long_run_of(sorted.key_buffers[0], part, static_cast<Key>(sorted.keys), static_cast<const Run*>(sorted.runs));
+    if (run.count() == 0) continue;
+    Sums<T> sums{sorted.number_buffers[0], features, channels, (at - part * blocks) * kChannelsTogether};
+    sums.add(part * kPart, (part + 1) * kPart);
+    sums.for_channels([&](T sum, int c) { partial[part * channels + sums.first + c] = sum; });
+  }
+}
+
+template <class T>
+__global__ void average(PlacedPoints<T> placed, PointsByCell sorted, const T* features, const T* partial,
                         int64_t channels, int64_t blocks, T* grids) {
   const int64_t size = placed.cells(), all = placed.items * size;
   for (int64_t at = thread_index(); at < all * blocks; at += thread_count()) {
     const int64_t block = at / all, cell = at - block * all, item = cell / size, first = block * kChannelsTogether;
-    const auto count = static_cast<int>(min(int64_t{kChannelsTogether}, channels - first));
-    const Run run = runs[cell];
-    T sums[kChannelsTogether] = {};
-    for (uint32_t i = run.begin; i < run.end; ++i) {
-      const T* const own = features + int64_t{numbers[i]} * channels + first;
-#pragma unroll
-      for (int c = 0; c < kChannelsTogether; ++c)
-        if (c < count) sums[c] += own[c];
-    }
+    const Run run = sorted.runs[cell];
+    Sums<T> sums{sorted.number_buffers[0], features, channels, first};
+    for_parts(
+        run, [&](uint32_t begin, uint32_t end) { sums.add(begin, end); },
+        [&](uint32_t part) { sums.add_row(partial + part * channels); });
     const T points = static_cast<T>(max(run.count(), 1u));
     T* const out = grids + (item * channels + first) * size + (cell - item * size);
-#pragma unroll
-    for (int c = 0; c < kChannelsTogether; ++c)
-      if (c < count) out[c * size] = sums[c] / points;
+    sums.for_channels([&](T sum, int c) { out[c * size] = sum / points; });
   }
 }
 
@@ -91,12 +122,20 @@ bool voxelize(const DevicePointItems<T>& items, const T* features, int64_t chann
   const PlacedPoints<T> placed = place_points(items, place);
   const int64_t cells = placed.items * placed.cells(), blocks = channel_blocks(channels);
   if (cells * channels > 0) {
-    auto sorted = take_arrays(place.allocate, [&](Arena& arena) { return PointsByCell(arena, placed.count, cells); });
+    auto [sorted, partial] = take_arrays(place.allocate, [&](Arena& arena) {
+      const PointsByCell by_cell(arena, placed.count, cells);
+      return std::pair(by_cell, arena.take<T>(by_cell.parts() * channels));
+    });
     number_points<<<blocks_for(placed.count), kThreads, 0, stream>>>(placed, sorted.keys_of(), sorted.numbers());
     launched("finding the cells of points");
     sorted.sort(stream);
-    average<<<blocks_for(cells * blocks), kThreads, 0, stream>>>(placed, sorted.runs, sorted.numbers(), features,
-                                                                 channels, blocks, grids);
+    if (sorted.parts() > 0) {
+      add_parts<<<blocks_for(sorted.parts() * blocks), kThreads, 0, stream>>>(sorted, features, channels, blocks,
+                                                                              partial);
+      launched("adding up features of many points");
+    }
+    average<<<blocks_for(cells * blocks), kThreads, 0, stream>>>(placed, sorted, features, partial, channels, blocks,
+                                                                 grids);
     launched("averaging features");
   }
   return checks.found() < 0;

@@ -369,6 +369,23 @@ def test_devoxelize(
         np.testing.assert_allclose(ours, theirs, rtol=CLOSE[dtype]["rtol"], atol=30 * CLOSE[dtype]["atol"])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("resolution", [1, 2])
+def test_very_many_points_in_a_cell(dtype: Any, resolution: int) -> None:
+    """Which are summed in parts."""
+    (points,), (features,), (grid,) = placed(18, [6000], 10, resolution, dtype)
+    limit = {"rtol": 0, "atol": 2e-4 if dtype == np.float32 else 1e-12}
+    results = []
+    for move in (torch.from_numpy, on_gpu):
+        found = mk.points.voxelize(move(points), move(features), resolution=resolution)
+        leaves = [move(grid).requires_grad_(), move(points).requires_grad_()]
+        taken = mk.points.devoxelize(*leaves)
+        pulled = torch.autograd.grad(taken, leaves, move(features))
+        results.append([to_host(each) for each in (found, taken, *pulled)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, **limit)
+
+
 def test_points_beside_two_cells() -> None:
     """Ties between cells go to the even one, also where the mean is subtracted."""
     lattice = np.stack(np.meshgrid(*[np.arange(-4, 5) / 4] * 3), -1).reshape(-1, 3)

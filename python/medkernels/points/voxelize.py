@@ -49,10 +49,10 @@ def voxelize(points: Any, features: Any, *, resolution: int, subtract_mean: bool
     Notes
     -----
     Time and memory are O(N C + R^3 C). Cells are computed in float64, and summed in the order of the points,
-    so results are the same for any number of threads, and on a GPU, unless rounding of the mean, which is
-    summed in another order there, puts a point into another cell. Each point gets the gradient of its cell
-    divided by the number of points in it; the coordinates get none, in PyTorch (autograd, ``torch.compile``,
-    ``vmap``) and JAX (``jit``, ``grad``, ``vmap``).
+    so results are the same for any number of threads. A GPU sums the mean, and cells of more than 1024
+    points, in another order. Each point gets the gradient of its cell divided by the number of points in it;
+    the coordinates get none, in PyTorch (autograd, ``torch.compile``, ``vmap``) and JAX (``jit``, ``grad``,
+    ``vmap``).
 
     Z. Liu et al., "Point-Voxel CNN for Efficient 3D Deep Learning" (2019). `devoxelize` is the way back.
 
