@@ -238,12 +238,14 @@ def _ligands(
     parts = [(place, _heavy(residue)) for place, residue in others if not _ignored(residue.name, wanted)]
     parts = [(place, chosen) for place, chosen in parts if chosen and not chosen[0].element.is_metal]
     # Of those that cannot be there at once the likeliest stays, or the first in the file.
-    likely = sorted(parts, key=lambda part: -float(np.mean([atom.occ for atom in part[1]])))
-    alone: list[tuple[Residue, list[gemmi.Atom]]] = []
-    for part in likely:
-        if not any(_overlap(part[1], other[1]) for other in alone):
-            alone.append(part)
-    parts = [part for part in parts if part in alone]
+    likely = sorted(
+        range(len(parts)), key=lambda place: -float(np.mean([atom.occ for atom in parts[place][1]]))
+    )
+    alone: list[int] = []
+    for place in likely:
+        if not any(_overlap(parts[place][1], parts[other][1]) for other in alone):
+            alone.append(place)
+    parts = [parts[place] for place in sorted(alone)]
     found = []
     for molecule in _joined([_coords(chosen) for _, chosen in parts]):
         places = [parts[part][0] for part in molecule]
