@@ -7,7 +7,7 @@ the softmax of the scores and the sum of the values. More than 64 entries are fo
 for what comes after the last one's least: only entries and weights are ever stored.
 
 Derived, not measured: of M random keys about k (1 + ln(M / k)) enter a query's best, each at the cost of some
-operations for every key of a tile; with k = 32 and M = 16384 that is as much as the products with D = 24.
+operations for every key of a tile; for k = 32, M = 16384 and D = 24 that is of the order of the products.
 """
 
 from __future__ import annotations

@@ -112,9 +112,7 @@ def backward(
     chosen = chosen.long()
     own_grad, own_q, own_results = (_take(array, chosen) for array in (grad, q, results))
     d_rows, d_keys, d_values = (array.new_empty(array.shape) for array in (own_q, k, v))
-    differentiate_all(
-        own_grad, own_q, k, v, own_results, levels.contiguous(), options[3], (d_rows, d_keys, d_values)
-    )
+    differentiate_all(own_grad, own_q, k, v, own_results, levels, options[3], (d_rows, d_keys, d_values))
     d_queries = q.new_zeros(q.shape).scatter_(2, _places(chosen, q), d_rows)
     others = grad.sum(2, keepdim=True, dtype=torch.float64)
     others -= own_grad.sum(2, keepdim=True, dtype=torch.float64)

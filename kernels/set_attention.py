@@ -2,7 +2,7 @@
 
 Made for few queries and very many keys, and the reverse: long loops are shared out over programs, whose sums
 are added up in a fixed order, so that results are the same in every run. Float32 is multiplied as three
-products of TF32 on tensor cores, which keeps its digits; half precision with sums in float32.
+products of TF32 on tensor cores, which keeps nearly all of its digits; half precision with sums in float32.
 
 Derived, not measured: N queries cost N (D + E) multiply-adds for the 4 (D + E) bytes of a key and its value,
 so that for a few dozen of them the memory is the limit.
@@ -122,6 +122,7 @@ def differentiate_all(
     """Fill in the gradients of q, k and v; one of the rows that is not finite is passed on, not refused."""
     d_q, d_k, d_v = gradients
     grad, q, k, v, results = (rows(array) for array in (grad, q, k, v, results))
+    levels = levels.contiguous()
     (batch, heads, count, dims), (entries, value_dims) = q.shape, v.shape[2:]
     if results.numel() == 0:
         d_k.zero_()

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 import medkernels as mk  # noqa: E402
 from medkernels import _backends, _interop  # noqa: E402
 from medkernels.attention import _torch  # noqa: E402
-from tests.attention.test_frameworks import CALLS  # noqa: E402
+from tests.attention import test_frameworks  # noqa: E402
 from tests.attention.triton_path import interpreted, triton_for_the_cpu  # noqa: E402
 
 ON_GPU = SimpleNamespace(device=SimpleNamespace(type="cuda"))
@@ -27,7 +27,7 @@ def described(name: str) -> Any:
     return getattr(__import__(f"medkernels.attention.{name}", fromlist=["x"]), name.upper())
 
 
-@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("name", sorted(test_frameworks.CALLS))
 def test_every_op_has_kernels(name: str) -> None:
     kernels = _torch._triton_kernels(described(name), ON_GPU)
     assert kernels.__name__ == f"medkernels.kernels.{name}"
@@ -51,11 +51,11 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
         _torch._on_host(described("channel"), [torch.zeros(1, 1, 1, 1, dtype=torch.float16)])
 
 
-@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("name", sorted(test_frameworks.CALLS))
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtypes_on_a_gpu(name: str, dtype: Any) -> None:
     """What shapes and dtypes tell, for tensors that are on a GPU in name only."""
-    call = CALLS[name]
+    call = test_frameworks.CALLS[name]
     with FakeTensorMode():
         arrays = [torch.empty(a.shape, dtype=dtype, device="cuda") for a in call.arrays]
         result = call.function(*arrays)
@@ -72,17 +72,13 @@ def test_dtypes_on_a_gpu(name: str, dtype: Any) -> None:
 
 
 @interpreted
-@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("name", sorted(test_frameworks.CALLS))
 def test_under_the_tests_of_the_cpu(name: str) -> None:
-    """vmap, compilation and operator checks, with the Triton kernels in the place of those of the CPU."""
-    call = CALLS[name]
-    stacked = [torch.stack([array, 0.9 * array]) for array in call.arrays]
-    wanted = [call.function(*[array[i] for array in stacked]) for i in range(2)]
+    """Operator checks, compilation and vmap, with the Triton kernels in the place of those of the CPU."""
     with triton_for_the_cpu():
-        torch.testing.assert_close(torch.func.vmap(call.function)(*stacked), torch.stack(wanted))
-        torch.compiler.reset()
-        traced = torch.compile(call.function, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(traced(*call.arrays), wanted[0])
+        test_frameworks.test_opcheck(name)
+        test_frameworks.test_compile_without_graph_break(name)
+        test_frameworks.test_vmap(name)
 
 
 class Cupy(ModuleType):
@@ -95,10 +91,10 @@ class Cupy(ModuleType):
 
 
 @interpreted
-@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("name", sorted(test_frameworks.CALLS))
 def test_cupy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CuPy arrays go through torch and come back; without Triton only if a copy is asked for."""
-    call = CALLS[name]
+    call = test_frameworks.CALLS[name]
     arrays = [array.numpy() for array in call.arrays]
     wanted = call.function(*arrays)
     known = _interop.framework_of
