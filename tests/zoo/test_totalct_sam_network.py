@@ -246,7 +246,7 @@ def test_half_precision():
     with torch.autocast("cpu", torch.bfloat16):
         half = window_loss(network, batch, clicks=0)["loss"]
     half.backward()
-    assert abs(float(half) - float(whole)) < 0.05
+    assert abs(half.item() - whole.item()) < 0.05
 
 
 def test_silent_rounds():

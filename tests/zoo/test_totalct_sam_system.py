@@ -224,6 +224,8 @@ def test_pictures():
     empty = Volume("a", np.zeros((3, 4, 5)), np.diag([-1.0, 1, 2, 1]))
     figure = draw_directions(empty, np.zeros((3, 4, 5), np.uint8), ("x",), "title")
     assert [axes.get_title() for axes in figure.axes] == ["axial", "coronal", "sagittal"]
+    # The first two run from the patient's right, whose indices are the highest, to the left.
+    assert [axes.xaxis_inverted() for axes in figure.axes] == [True, True, False]
 
 
 def test_the_demonstration_writes_its_report(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 
 from medkernels.zoo.engine import Report
 from medkernels.zoo.engine.files import write_text
+from medkernels.zoo.totalct_sam.acceptance import one_thread
 from medkernels.zoo.totalct_sam.apply import Judged
 from medkernels.zoo.totalct_sam.data import list_sources, read_volume
 from medkernels.zoo.totalct_sam.metrics import mean_over_scans
@@ -25,7 +26,7 @@ UNSEEN = 100  # seed of the body that comes as DICOM
 CLICKS = (0, 1, 3)
 SPACING = 5.0  # mm
 TRAINING: dict[str, Any] = {
-    "max_epochs": 16,
+    "max_epochs": 12,
     "batch_size": 8,
     "lr": 2.5e-3,
     "warmup_steps": 20,
@@ -37,6 +38,11 @@ WINDOWS: dict[str, int] = {"clicks": 1, "contexts": 1, "draws": 14}
 
 def run_demo(out_dir: Path) -> Path:
     """Train and judge on synthetic bodies, and write ``report.html`` and a model into ``out_dir``."""
+    with one_thread():  # windows this small gain nothing from more
+        return _run(out_dir)
+
+
+def _run(out_dir: Path) -> Path:
     data = out_dir / "data"
     seed = 0
     for part, count in PARTS.items():

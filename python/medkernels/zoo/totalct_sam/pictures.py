@@ -40,6 +40,8 @@ def draw_directions(volume: Volume, labels: Labels, names: Sequence[str], title:
         index = int(middle[cut])
         shown = (slice(None),) * cut + (index,)
         _slice(axes, values[shown], turned[shown], sizes[up] / sizes[across])
+        if across == 0:  # the patient's right is at the left
+            axes.invert_xaxis()
         axes.set_title(name, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=10)
@@ -62,6 +64,7 @@ def draw_montage(volume: Volume, labels: Labels) -> Figure:
         axes.set_axis_off()
     for axes, index in zip(grid, chosen, strict=False):
         _slice(axes, values[:, :, index], turned[:, :, index], sizes[1] / sizes[0])
+        axes.invert_xaxis()
         axes.set_title(f"slice {index}", fontsize=8)
     return figure
 
@@ -109,7 +112,7 @@ def _turned(volume: Volume, labels: Labels) -> tuple[npt.NDArray[np.float32], La
 
 
 def _slice(axes: Axes, values: npt.NDArray[np.float32], labels: Labels, aspect: float) -> None:
-    """A slice [across,up] as radiologists look at it: the patient's right is at the left."""
+    """A slice [across,up] with its labels."""
     low, high = SOFT_TISSUE
     grey = ((values - low) / (high - low)).clip(0, 1)
     picture = np.repeat(grey[..., None], 3, axis=2)

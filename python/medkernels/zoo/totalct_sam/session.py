@@ -15,11 +15,12 @@ from medkernels.segmentation import upsample_argmax
 from medkernels.zoo.totalct_sam.model import TotalCTSAM
 from medkernels.zoo.totalct_sam.prompt_encoder import HIGH_CORNER, LOW_CORNER, NEGATIVE, POSITIVE, Prompts
 from medkernels.zoo.totalct_sam.volume import Floats, Labels, Scan
-from medkernels.zoo.totalct_sam.windows import Lattice, Place, around, cut, origins, plateau
+from medkernels.zoo.totalct_sam.windows import Lattice, Place, around, cut, gaussian, origins
 
 Shown = Callable[[Sequence[Place]], Iterable[Place]]
 ANY = -1  # in place of a class: any structure
 CERTAIN = 5.0  # logit that a coarse mask stands for
+REACH = 1 / 4  # of the Gaussian weight of an answer, as a share of the window
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ class Session:
 
     All windows are judged without prompts first, each reading what earlier ones left in the memory. A prompt
     is then answered by one more window around it: the network is told all prompts so far that lie in this
-    window and its own mask of the structure, and the answer takes the place of the logits there, fully in the
-    inner half of the window and less and less towards its faces. The memory ends with the session.
+    window and its own mask of the structure, and the answer takes the place of the logits there, less and
+    less from the middle of the window to its faces. The memory ends with the session.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class Session:
         self.overlap = overlap
         self.prompts: list[Prompt] = []
         self.memory = network.new_memory()
-        self.plateau = plateau(network.sizes.low).to(self.device)
+        self.weight = gaussian(network.sizes.low, REACH).to(self.device)
         places = origins(scan.values.shape, network.sizes, overlap)
         lattice = Lattice(network.classes, scan.values.shape, network.sizes, self.device)
         for place in shown(places) if shown else places:
@@ -150,7 +151,7 @@ class Session:
     def _correct(self, place: Place, prompts: Prompts) -> None:
         """Put a new answer in the place of what a window holds, less and less towards its faces."""
         part = (slice(None), *cut(place, self.network.sizes.low))
-        self.logits[part] = torch.lerp(self.logits[part], self._judge(place, prompts), self.plateau)
+        self.logits[part] = torch.lerp(self.logits[part], self._judge(place, prompts), self.weight)
 
     def _judge(self, place: Place, prompts: Prompts) -> Tensor:
         """Low-resolution logits [C,low,low,low] of a window."""

@@ -51,17 +51,16 @@ def around(voxel: Sequence[float], shape: Sequence[int], sizes: Sizes) -> Place:
     return x, y, z
 
 
-def gaussian(low: int) -> Tensor:
-    """Weight of each cell of a window, [low,low,low]: 1 in its middle."""
-    away = (torch.arange(low) - (low - 1) / 2) / (WIDTH * low)
+def gaussian(low: int, width: float = WIDTH) -> Tensor:
+    """Weight of each cell of a window, [low,low,low]: greatest in its middle.
+
+    Parameters
+    ----------
+    width : float
+        Standard deviation, as a share of the window's side.
+    """
+    away = (torch.arange(low) - (low - 1) / 2) / (width * low)
     axis = torch.exp(-0.5 * away.square())
-    return axis[:, None, None] * axis[:, None] * axis
-
-
-def plateau(low: int) -> Tensor:
-    """Weight of a window that corrects others, [low,low,low]: 1 in its inner half, falling to its faces."""
-    depth = torch.minimum(torch.arange(low), torch.arange(low).flip(0)) + 0.5
-    axis = (depth / (low / 4)).clamp(max=1)
     return axis[:, None, None] * axis[:, None] * axis
 
 
