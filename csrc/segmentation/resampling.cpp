@@ -1,7 +1,6 @@
 #include "segmentation/resampling.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace mk::segmentation {
 

@@ -9,7 +9,6 @@
 
 #include "common/check.h"
 #include "common/parallel.h"
-#include "common/widest.h"
 #include "segmentation/contenders.h"
 #include "segmentation/lanes.h"
 #include "segmentation/node_rows.h"

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "common/check.h"
@@ -19,7 +18,6 @@ namespace mk::segmentation {
 namespace {
 
 constexpr double kSmoothing = 1e-5;
-// of an item, each with sums of its own
 constexpr double kLargeProduct = 1e150;  // times a sum of exponentials it is still a double
 
 // Sums of a part of an item.
