@@ -28,7 +28,7 @@ def channel(array: Callable[[Any], Any]) -> Any:
 
     keys = np.array([[[[100.0, 0.0], [0.0, 100.0]]]])
     values = [[[[1.0, 2.0], [3.0, 4.0]]]]
-    result = mk.attention.channel(array(keys[..., ::-1]), array(keys), array(values))
+    result = mk.attention.channel(array(keys[..., ::-1].copy()), array(keys), array(values))
     assert np.allclose(plain(result), np.array(values)[..., ::-1])
     return result
 
