@@ -59,7 +59,8 @@ def test_float32(case: Case, seed: int) -> None:
     (loss, grad), (wanted, wanted_grad) = both(torch.from_numpy(case.logits).float(), labels)
     assert loss.dtype == grad.dtype == torch.float32
     torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=1e-5)
-    rounding = 1e-5 * float(wanted_grad.abs().max()) + 1e-6 / labels[0].numel()
+    # Slopes of all places add up to about 1, whose roundings may be all that is left.
+    rounding = 1e-5 * float(wanted_grad.abs().max()) + 1e-6 / grad[0, 0].numel()
     torch.testing.assert_close(grad, wanted_grad, rtol=1e-3, atol=rounding)
 
 
