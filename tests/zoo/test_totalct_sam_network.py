@@ -278,6 +278,13 @@ def test_the_kernels_equal_their_references():
     assert acceptance.argmax_check(low=6, size=24)
 
 
+def test_the_time_of_a_scan_is_told():
+    found = acceptance.time_scan(130)
+    assert found["windows"] == 8
+    assert set(found) == {"windows", "judge", "labels", "click", "megabytes"}
+    assert min(found["judge"], found["labels"], found["click"]) > 0
+
+
 @pytest.mark.slow
 def test_acceptance_on_the_stand_in():
     scores = {memory: acceptance.mean_dice(memory, 0, progress=False) for memory in (True, False)}
