@@ -3,10 +3,14 @@
 #include <vector>
 
 #include "common/parallel.h"
+#include "common/widest.h"
 
 namespace mk::points {
 
 namespace {
+
+constexpr int64_t kPoints = 1024;  // that a thread takes at a time
+constexpr int64_t kTogether = 64;  // points that are interpolated together
 
 // The eight cells around a point; bit 2 of a corner tells whether it is the farther one along x, bit 0 along z.
 struct Corners {
@@ -41,6 +45,32 @@ std::vector<Corners> find_corners(const PointItems<T>& items, const CellGrid& gr
     });
   });
   return found;
+}
+
+// The corners of some points, by columns; there are always kTogether, of which the last may be of no point.
+struct CornerColumns {
+  int64_t count;
+  int64_t cells[8][kTogether]{};
+  double weights[8][kTogether]{};
+
+  explicit CornerColumns(std::span<const Corners> points) : count(static_cast<int64_t>(points.size())) {
+    for (int corner = 0; corner < 8; ++corner)
+      for (int64_t p = 0; p < count; ++p) {
+        cells[corner][p] = points[p].cell(corner);
+        weights[corner][p] = points[p].weight(corner);
+      }
+  }
+};
+
+template <class T>
+[[gnu::always_inline]] inline void interpolate(const T* values, const CornerColumns& columns, T* found) {
+  for (int64_t p = 0; p < kTogether; ++p) {
+    double sum = 0;
+#pragma GCC unroll 8
+    for (int corner = 0; corner < 8; ++corner)
+      sum += columns.weights[corner][p] * static_cast<double>(values[columns.cells[corner][p]]);
+    found[p] = static_cast<T>(sum);
+  }
 }
 
 template <class T>
@@ -90,22 +120,30 @@ void differentiate_points(std::span<const T> grads, std::span<const T> grids, co
 template <class T>
 void devoxelize(std::span<const T> grids, const PointItems<T>& items, const CellGrid& grid, int64_t channels,
                 std::span<T> features) {
+  struct Work {
+    int64_t item, begin, end;  // some points of an item
+  };
+  std::vector<Work> work;
+  for (int64_t item = 0; item < items.items(); ++item)
+    for (int64_t p = items.starts[item]; p < items.starts[item + 1]; p += kPoints)
+      work.push_back({item, p, std::min(items.starts[item + 1], p + kPoints)});
   const std::vector<Corners> corners = find_corners(items, grid);
   const int64_t size = grid.cells();
-  for (int64_t item = 0; item < items.items(); ++item) {
-    const int64_t first = items.starts[item];
-    parallel_blocks(items.starts[item + 1] - first, [&](int64_t begin, int64_t end) {
-      for (int64_t c = 0; c < channels; ++c) {
-        const T* const values = grids.data() + (item * channels + c) * size;
-        for (int64_t p = first + begin; p < first + end; ++p) {
-          double sum = 0;
-          for (int corner = 0; corner < 8; ++corner)
-            sum += corners[p].weight(corner) * static_cast<double>(values[corners[p].cell(corner)]);
-          features[p * channels + c] = static_cast<T>(sum);
-        }
+  parallel_for(static_cast<int64_t>(work.size()), [&](int64_t i) {
+    const auto [item, begin, end] = work[i];
+    std::vector<CornerColumns> columns;
+    for (int64_t p = begin; p < end; p += kTogether)
+      columns.emplace_back(std::span(corners).subspan(p, std::min(kTogether, end - p)));
+    for (int64_t c = 0; c < channels; ++c) {  // the outer loop, so that a channel stays in the cache
+      const T* const values = grids.data() + (item * channels + c) * size;
+      T* to = features.data() + begin * channels + c;
+      for (const CornerColumns& some : columns) {
+        T found[kTogether];
+        simd::with_widest([&]() __attribute__((always_inline)) { interpolate(values, some, found); });
+        for (int64_t p = 0; p < some.count; ++p, to += channels) *to = found[p];
       }
-    });
-  }
+    }
+  });
 }
 
 template <class T>
