@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import medkernels as mk
@@ -26,8 +26,8 @@ def sorted_edges(matrix: Floats, threshold: float) -> tuple[Floats, Floats]:
     """Edges [m, 2] and lengths within the threshold and the enclosing radius, in order."""
     u, v = np.triu_indices(len(matrix), 1)
     lengths = matrix[u, v]
-    limit = min([threshold, np.finfo(matrix.dtype).max, *matrix.max(1, initial=0)])
-    order = [k for k in np.lexsort((v, u, lengths)) if lengths[k] <= limit]
+    limit = min([threshold, *map(float, [np.finfo(matrix.dtype).max, *matrix.max(1, initial=0)])])
+    order = [k for k in np.lexsort((v, u, lengths)) if float(lengths[k]) <= limit]
     return np.stack([u, v], 1)[order], lengths[order]
 
 
@@ -147,6 +147,7 @@ def on_device(items: list[Floats], max_dim: int, threshold: float) -> list[Any]:
     )
 
 
+@example(items=[0.2594958217531956 * (1 - np.eye(2))], max_dim=0, threshold=0.2594958217531956)
 @given(items=st.lists(matrices(8), min_size=1, max_size=5), max_dim=st.integers(0, 3), threshold=LIMITS)
 def test_equals_cpu(items: list[Floats], max_dim: int, threshold: float) -> None:
     for dtype in (np.float32, np.float64):
