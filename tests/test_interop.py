@@ -9,27 +9,11 @@ import pytest
 import torch
 
 from medkernels import _interop
+from tests.foreign import Foreign
 
 
 def address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-class Foreign:
-    """An array of a library nobody has heard of, which speaks DLPack."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
-
-    @classmethod
-    def from_dlpack(cls, array: Any) -> Foreign:
-        return cls(np.from_dlpack(array))
 
 
 def test_views_share_memory() -> None:

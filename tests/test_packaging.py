@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medkernels
 from tests import wheel_smoke
+from tests.foreign import Foreign
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMAINS = sorted(path.parent.name for path in (ROOT / "csrc").glob("*/bindings.cpp"))
@@ -126,6 +128,18 @@ def test_wheel_check_with_numpy() -> None:
 
 def test_wheel_check_with_torch() -> None:
     wheel_smoke.try_torch()
+
+
+@pytest.mark.parametrize(("domain", "op"), public_ops())
+def test_every_op_takes_what_speaks_dlpack(domain: str, op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives results in kind."""
+    call = wheel_smoke.CALLS[domain, op]
+    wanted = call(np.array)
+    plain = wheel_smoke.plain
+    monkeypatch.setattr(wheel_smoke, "plain", lambda each: plain(getattr(each, "array", each)))
+    found = call(lambda values: Foreign(np.array(values)))
+    assert isinstance(found, Foreign)
+    assert np.array_equal(found.array, wanted)
 
 
 def test_one_version() -> None:

@@ -89,7 +89,7 @@ def dtype_name(array: Any) -> str:
 
 @cache
 def _name_of(dtype: Any) -> str:
-    return str(getattr(dtype, "name", dtype)).removeprefix("torch.")
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.").lower()  # Open3D has Float64
 
 
 class Kind(NamedTuple):

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from hypothesis import strategies as st
 
+from tests.foreign import Foreign
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -32,23 +34,6 @@ def examples() -> list[Floats]:
         death[:endless] = np.inf
         found.append(np.stack([birth, death], -1))
     return found
-
-
-class Foreign:
-    """An array of a library that only speaks DLPack."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
-
-    @classmethod
-    def from_dlpack(cls, array: Any) -> Foreign:
-        return cls(np.from_dlpack(array))
 
 
 REFUSED = [

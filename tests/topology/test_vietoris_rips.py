@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ripser import ripser
 
 import medkernels as mk
+from tests.foreign import Foreign
 from tests.reference import vietoris_rips as reference
 from tests.topology.clouds import (
     Floats,
@@ -24,7 +25,6 @@ from tests.topology.clouds import (
     sphere,
     torus,
 )
-from tests.topology.diagrams import Foreign
 
 METRICS = st.sampled_from(["euclidean", "manhattan", "chebyshev"])
 DIMS = st.integers(0, 3)
