@@ -4,6 +4,7 @@
 // Backward, with G the gradient of X:
 //   dV = G P,  dP = G^T V,  dS = P (dP - rowsum(P dP)),  dQ = scale K dS^T,  dK = scale Q dS.
 // Products over the sequence are added up by runs of it, the runs in their order and in double.
+// G is read once for dV and dP, and no thread waits for all others between the passes.
 // Cost: O(L d^2) for each head, O(L d) memory. Threads share out heads and runs.
 // Source: the channel branch of DRIVPocket (ICPR 2024), of which Zamir et al. 2022, "Restormer", section 3.1, is a
 // well-known form.
