@@ -27,6 +27,12 @@ struct BaselineWords {
   }
   [[gnu::always_inline]] static Words high(const Words& a) { return a >> 32; }
   [[gnu::always_inline]] static Words differ(const Words& a, const Words& b) { return a ^ b; }
+  [[gnu::always_inline]] static Words from(uint64_t first) { return Words{first, first + 1}; }
+  // The high halves of a, and behind each that of b.
+  [[gnu::always_inline]] static Words high_halves(const Words& a, const Words& b) {
+    constexpr Words low = {0xffffffff, 0xffffffff};
+    return (a >> 32) | (b & ~low);
+  }
 };
 
 #if defined(__x86_64__)
@@ -36,8 +42,8 @@ struct Avx2Words {
   typedef int Halves __attribute__((vector_size(32)));
   static constexpr int lanes = 4;
   [[gnu::always_inline]] static Words all(uint64_t value) {
-    const auto number = static_cast<long long>(value);
-    return Words{number, number, number, number};
+    typedef long long Pair __attribute__((vector_size(16)));
+    return __builtin_ia32_pbroadcastq256(Pair{static_cast<long long>(value), 0});
   }
   [[gnu::always_inline]] static Words product(const Words& a, const Words& b) {
     return (Words)__builtin_ia32_pmuludq256((Halves)a, (Halves)b);
@@ -47,6 +53,13 @@ struct Avx2Words {
     typedef double Reals __attribute__((vector_size(32)));
     return (Words)__builtin_ia32_xorpd256((Reals)a, (Reals)b);
   }
+  [[gnu::always_inline]] static Words from(uint64_t first) {
+    return __builtin_ia32_paddq256(all(first), Words{0, 1, 2, 3});
+  }
+  [[gnu::always_inline]] static Words high_halves(const Words& a, const Words& b) {
+    constexpr int odd = 0xaa;
+    return (Words)__builtin_ia32_pblendd256((Halves)high(a), (Halves)b, odd);
+  }
 };
 
 struct Avx512Words {
@@ -55,8 +68,7 @@ struct Avx512Words {
   static constexpr int lanes = 8;
   static constexpr uint8_t every = 0xff;
   [[gnu::always_inline]] static Words all(uint64_t value) {
-    const auto number = static_cast<long long>(value);
-    return Words{number, number, number, number, number, number, number, number};
+    return __builtin_ia32_pbroadcastq512_gpr_mask(static_cast<long long>(value), Words{}, every);
   }
   [[gnu::always_inline]] static Words product(const Words& a, const Words& b) {
     return __builtin_ia32_pmuludq512_mask((Halves)a, (Halves)b, a, every);
@@ -65,25 +77,30 @@ struct Avx512Words {
   [[gnu::always_inline]] static Words differ(const Words& a, const Words& b) {
     return __builtin_ia32_pxorq512_mask(a, b, a, every);
   }
+  [[gnu::always_inline]] static Words from(uint64_t first) {
+    const Words numbers = all(first);
+    return __builtin_ia32_paddq512_mask(numbers, Words{0, 1, 2, 3, 4, 5, 6, 7}, numbers, every);
+  }
+  [[gnu::always_inline]] static Words high_halves(const Words& a, const Words& b) {
+    constexpr uint16_t odd = 0xaaaa;
+    return (Words)__builtin_ia32_blendmd_512_mask((Halves)high(a), (Halves)b, odd);
+  }
 };
 
 #endif
 
-// Four numbers for each of W::lanes consecutive values of the second counter word: the low words of numbers[word][lane]
-// belong to the counter (first, second + lane, 0, 0).
+// Four numbers for each of W::lanes consecutive values of the first counter word: the low words of numbers[word][lane]
+// belong to the counter (first + lane, second, 0, 0).
 template <class W>
 struct Philox {
   using Words = typename W::Words;
   Words numbers[4];
 
   [[gnu::always_inline]] inline Philox(uint64_t seed, uint32_t first, uint32_t second) {
-    static constexpr uint64_t lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    uint64_t counters[W::lanes];
-    for (int i = 0; i < W::lanes; ++i) counters[i] = second + lane_numbers[i];
     const Words multiplier_a = W::all(0xD2511F53), multiplier_b = W::all(0xCD9E8D57);
     constexpr uint32_t weyl_a = 0x9E3779B9, weyl_b = 0xBB67AE85;
     constexpr int rounds = 10;
-    Words a = W::all(first), b = load_vector<Words>(counters), c = W::all(0), d = c;
+    Words a = W::from(first), b = W::all(second), c = W::all(0), d = c;
     auto key_a = static_cast<uint32_t>(seed), key_b = static_cast<uint32_t>(seed >> 32);
 #pragma GCC unroll 16
     for (int round = 0; round < rounds; ++round) {
@@ -101,9 +118,12 @@ struct Philox {
     numbers[3] = d;
   }
 
-  // Numbers below `count` < 2^32, as even as 32 bits allow: [word][lane].
-  [[gnu::always_inline]] inline void below(uint64_t count, uint64_t (&to)[4][W::lanes]) const {
-    for (int word = 0; word < 4; ++word) store_vector(to[word], W::high(W::product(numbers[word], W::all(count))));
+  // Numbers below `count` < 2^32, as even as 32 bits allow: those of words 0 and 1 of each lane, then of 2 and 3.
+  [[gnu::always_inline]] inline void below(uint64_t count, uint32_t* to) const {
+    const Words all = W::all(count);
+    for (int word = 0; word < 4; word += 2)
+      store_vector(to + word * W::lanes,
+                   W::high_halves(W::product(numbers[word], all), W::product(numbers[word + 1], all)));
   }
 };
 

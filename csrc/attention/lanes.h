@@ -52,17 +52,16 @@ struct BaselineLanes {
     using Int = typename simd::VectorTypes<T, lanes>::Int;
     return __builtin_bit_cast(Real, __builtin_bit_cast(Int, x) << simd::Format<T>::mantissa_bits);
   }
-  // The sums of as many vectors as there are numbers in 16 bytes.
-  [[gnu::always_inline]] static Quad sums(const Real* of) {
-    if constexpr (lanes == 2) {
-      return __builtin_shufflevector(of[0], of[1], 0, 2) + __builtin_shufflevector(of[0], of[1], 1, 3);
-    } else {
-      const Real ab =
-          __builtin_shufflevector(of[0], of[1], 0, 4, 1, 5) + __builtin_shufflevector(of[0], of[1], 2, 6, 3, 7);
-      const Real cd =
-          __builtin_shufflevector(of[2], of[3], 0, 4, 1, 5) + __builtin_shufflevector(of[2], of[3], 2, 6, 3, 7);
-      return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-    }
+  // One level of the sums of as many vectors as there are lanes: a and b have the parts of `Held` such sums each, and
+  // the result has half as many parts of both. The last level puts the sums in the order of the vectors.
+  template <int Held>
+  [[gnu::always_inline]] static Real join(const Real& a, const Real& b) {
+    if constexpr (lanes == 2)
+      return __builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3);
+    else if constexpr (Held == 1)
+      return __builtin_shufflevector(a, b, 0, 4, 1, 5) + __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    else
+      return __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
   }
   // A bit for each lane where a > b.
   [[gnu::always_inline]] static uint32_t above(const Real& a, const Real& b) {
@@ -79,9 +78,8 @@ struct Avx2Lanes;
 
 template <>
 struct Avx2Lanes<float> {
-  using Quad = FloatQuad;
   typedef float Real __attribute__((vector_size(32)));
-  static constexpr int lanes = 8, rows = 4;
+  static constexpr int lanes = 8, rows = 4, low_halves = 0x20, high_halves = 0x31;
   [[gnu::always_inline]] static Real all(const float* at) { return __builtin_ia32_vbroadcastss256(at); }
   [[gnu::always_inline]] static Real add(const Real& sum, const Real& a, const Real& b) {
     return __builtin_ia32_vfmaddps256(a, b, sum);
@@ -94,16 +92,17 @@ struct Avx2Lanes<float> {
     typedef int Bits __attribute__((vector_size(32)));
     return (Real)__builtin_ia32_pslldi256((Bits)x, simd::Format<float>::mantissa_bits);
   }
-  // Adds the parts of 16 bytes.
-  [[gnu::always_inline]] static Quad fold(const Real& x) {
-    return __builtin_ia32_vextractf128_ps256(x, 0) + __builtin_ia32_vextractf128_ps256(x, 1);
-  }
-  [[gnu::always_inline]] static Quad sums(const Real* of) {
-    const Real ab = plus(__builtin_ia32_unpcklps256(of[0], of[1]), __builtin_ia32_unpckhps256(of[0], of[1]));
-    const Real cd = plus(__builtin_ia32_unpcklps256(of[2], of[3]), __builtin_ia32_unpckhps256(of[2], of[3]));
+  template <int Held>
+  [[gnu::always_inline]] static Real join(const Real& a, const Real& b) {
     typedef double Pairs __attribute__((vector_size(32)));
-    return fold(plus((Real)__builtin_ia32_unpcklpd256((Pairs)ab, (Pairs)cd),
-                     (Real)__builtin_ia32_unpckhpd256((Pairs)ab, (Pairs)cd)));
+    if constexpr (Held == 1)
+      return plus(__builtin_ia32_unpcklps256(a, b), __builtin_ia32_unpckhps256(a, b));
+    else if constexpr (Held == 2)
+      return plus((Real)__builtin_ia32_unpcklpd256((Pairs)a, (Pairs)b),
+                  (Real)__builtin_ia32_unpckhpd256((Pairs)a, (Pairs)b));
+    else
+      return plus(__builtin_ia32_vperm2f128_ps256(a, b, low_halves),
+                  __builtin_ia32_vperm2f128_ps256(a, b, high_halves));
   }
   [[gnu::always_inline]] static uint32_t above(const Real& a, const Real& b) {
     constexpr int greater_than = 30;
@@ -113,9 +112,8 @@ struct Avx2Lanes<float> {
 
 template <>
 struct Avx2Lanes<double> {
-  using Quad = DoublePair;
   typedef double Real __attribute__((vector_size(32)));
-  static constexpr int lanes = 4, rows = 4;
+  static constexpr int lanes = 4, rows = 4, low_halves = 0x20, high_halves = 0x31;
   [[gnu::always_inline]] static Real all(const double* at) { return __builtin_ia32_vbroadcastsd256(at); }
   [[gnu::always_inline]] static Real add(const Real& sum, const Real& a, const Real& b) {
     return __builtin_ia32_vfmaddpd256(a, b, sum);
@@ -128,11 +126,13 @@ struct Avx2Lanes<double> {
     typedef long long Bits __attribute__((vector_size(32)));
     return (Real)__builtin_ia32_psllqi256((Bits)x, simd::Format<double>::mantissa_bits);
   }
-  [[gnu::always_inline]] static Quad fold(const Real& x) {
-    return __builtin_ia32_vextractf128_pd256(x, 0) + __builtin_ia32_vextractf128_pd256(x, 1);
-  }
-  [[gnu::always_inline]] static Quad sums(const Real* of) {
-    return fold(plus(__builtin_ia32_unpcklpd256(of[0], of[1]), __builtin_ia32_unpckhpd256(of[0], of[1])));
+  template <int Held>
+  [[gnu::always_inline]] static Real join(const Real& a, const Real& b) {
+    if constexpr (Held == 1)
+      return plus(__builtin_ia32_unpcklpd256(a, b), __builtin_ia32_unpckhpd256(a, b));
+    else
+      return plus(__builtin_ia32_vperm2f128_pd256(a, b, low_halves),
+                  __builtin_ia32_vperm2f128_pd256(a, b, high_halves));
   }
   [[gnu::always_inline]] static uint32_t above(const Real& a, const Real& b) {
     constexpr int greater_than = 30;
@@ -147,7 +147,8 @@ template <>
 struct Avx512Lanes<double> {
   using Quad = DoublePair;
   typedef double Real __attribute__((vector_size(64)));
-  static constexpr int lanes = 8, rows = 8, as_set = 4;  // rounding
+  static constexpr int lanes = 8, rows = 8, as_set = 4;      // rounding
+  static constexpr int even_parts = 0x88, odd_parts = 0xdd;  // of 16 bytes
   static constexpr uint8_t every = 0xff;
   [[gnu::always_inline]] static Real all(const double* at) {
     return __builtin_ia32_broadcastsd512(Quad{*at}, Real{}, every);
@@ -171,21 +172,13 @@ struct Avx512Lanes<double> {
     typedef long long Bits __attribute__((vector_size(64)));
     return (Real)__builtin_ia32_psllqi512_mask((Bits)x, simd::Format<double>::mantissa_bits, Bits{}, every);
   }
-  [[gnu::always_inline]] static Avx2Lanes<double>::Real half(const Real& x, bool upper) {
-    return upper ? __builtin_ia32_extractf64x4_mask(x, 1, Avx2Lanes<double>::Real{}, every)
-                 : __builtin_ia32_extractf64x4_mask(x, 0, Avx2Lanes<double>::Real{}, every);
-  }
-  [[gnu::always_inline]] static Real low_pairs(const Real& a, const Real& b) {
-    return __builtin_ia32_unpcklpd512_mask(a, b, a, every);
-  }
-  [[gnu::always_inline]] static Real high_pairs(const Real& a, const Real& b) {
-    return __builtin_ia32_unpckhpd512_mask(a, b, a, every);
-  }
-  [[gnu::always_inline]] static Quad fold(const Real& x) {
-    return Avx2Lanes<double>::fold(Avx2Lanes<double>::plus(half(x, false), half(x, true)));
-  }
-  [[gnu::always_inline]] static Quad sums(const Real* of) {
-    return fold(plus(low_pairs(of[0], of[1]), high_pairs(of[0], of[1])));
+  template <int Held>
+  [[gnu::always_inline]] static Real join(const Real& a, const Real& b) {
+    if constexpr (Held == 1)
+      return plus(__builtin_ia32_unpcklpd512_mask(a, b, a, every), __builtin_ia32_unpckhpd512_mask(a, b, a, every));
+    else
+      return plus(__builtin_ia32_shuf_f64x2_mask(a, b, even_parts, a, every),
+                  __builtin_ia32_shuf_f64x2_mask(a, b, odd_parts, a, every));
   }
   [[gnu::always_inline]] static uint32_t above(const Real& a, const Real& b) {
     constexpr int greater_than = 30;
@@ -221,21 +214,18 @@ struct Avx512Lanes<float> {
     typedef int Bits __attribute__((vector_size(64)));
     return (Real)__builtin_ia32_pslldi512_mask((Bits)x, simd::Format<float>::mantissa_bits, Bits{}, every);
   }
-  [[gnu::always_inline]] static Quad sums(const Real* of) {
-    using Pairs = Avx512Lanes<double>::Real;
-    const Real ab = plus(low(of[0], of[1]), high(of[0], of[1])), cd = plus(low(of[2], of[3]), high(of[2], of[3]));
-    const Real all = plus((Real)Avx512Lanes<double>::low_pairs((Pairs)ab, (Pairs)cd),
-                          (Real)Avx512Lanes<double>::high_pairs((Pairs)ab, (Pairs)cd));
-    using Half = Avx2Lanes<float>::Real;
-    return Avx2Lanes<float>::fold(Avx2Lanes<float>::plus((Half)Avx512Lanes<double>::half((Pairs)all, false),
-                                                         (Half)Avx512Lanes<double>::half((Pairs)all, true)));
-  }
-  // Pairs of elements of a and b in turn, from each 16 bytes.
-  [[gnu::always_inline]] static Real low(const Real& a, const Real& b) {
-    return __builtin_ia32_unpcklps512_mask(a, b, a, every);
-  }
-  [[gnu::always_inline]] static Real high(const Real& a, const Real& b) {
-    return __builtin_ia32_unpckhps512_mask(a, b, a, every);
+  template <int Held>
+  [[gnu::always_inline]] static Real join(const Real& a, const Real& b) {
+    using Double = Avx512Lanes<double>;
+    using Pairs = Double::Real;
+    if constexpr (Held == 1)
+      return plus(__builtin_ia32_unpcklps512_mask(a, b, a, every), __builtin_ia32_unpckhps512_mask(a, b, a, every));
+    else if constexpr (Held == 2)
+      return plus((Real)__builtin_ia32_unpcklpd512_mask((Pairs)a, (Pairs)b, (Pairs)a, Double::every),
+                  (Real)__builtin_ia32_unpckhpd512_mask((Pairs)a, (Pairs)b, (Pairs)a, Double::every));
+    else
+      return plus(__builtin_ia32_shuf_f32x4_mask(a, b, Double::even_parts, a, every),
+                  __builtin_ia32_shuf_f32x4_mask(a, b, Double::odd_parts, a, every));
   }
   [[gnu::always_inline]] static uint32_t above(const Real& a, const Real& b) {
     constexpr int greater_than = 30;

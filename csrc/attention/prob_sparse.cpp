@@ -59,8 +59,8 @@ void select(const T* proxies, int64_t length, std::span<int32_t> active) {
 
 template <class T>
 void select_all(const ProbSparse<T>& input, std::span<int32_t> active) {
-  if (input.active == input.length) {
-    for (int64_t i = 0; i < std::ssize(active); ++i) active[i] = static_cast<int32_t>(i % input.length);
+  if (input.active == input.length || input.samples == 0) {  // all queries, or the first of equals
+    for (int64_t i = 0; i < std::ssize(active); ++i) active[i] = static_cast<int32_t>(i % input.active);
     return;
   }
   constexpr int64_t block = 256;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "attention/counter_random.h"
 #include "attention/lanes.h"
@@ -10,83 +11,100 @@ namespace mk::attention {
 
 namespace {
 
-constexpr int64_t kNumbers = 4;   // of a Philox counter
-constexpr int64_t kSamples = 64;  // drawn at a time
+constexpr int64_t kNumbers = 4;  // of a Philox counter
 
-// Places in memory of the keys that samples [first, first + kSamples) of a query fall on; they are asked for early.
-template <class W, class T>
-[[gnu::always_inline]] inline void draw(const Sampling<T>& sampling, int64_t query, int64_t first, const T** rows) {
-  constexpr int64_t line = 64 / sizeof(T);
-  for (int64_t s = 0; s < kSamples; s += kNumbers * W::lanes) {
-    const Philox<W> philox(sampling.seed, static_cast<uint32_t>(query), static_cast<uint32_t>((first + s) / kNumbers));
-    uint64_t keys[kNumbers][W::lanes];
-    philox.below(static_cast<uint64_t>(sampling.keys_count), keys);
-    for (int64_t lane = 0; lane < W::lanes; ++lane)
-      for (int64_t number = 0; number < kNumbers; ++number) {
-        const T* const row = sampling.keys + static_cast<int64_t>(keys[number][lane]) * sampling.stride;
-        rows[s + lane * kNumbers + number] = row;
-      }
-  }
-  const int64_t there = std::min(sampling.samples - first, kSamples);
-  for (int64_t s = 0; s < there; ++s)
-    for (int64_t d = 0; d < sampling.stride; d += line) __builtin_prefetch(rows[s] + d);
+// A register of products has as many samples as there are numbers in 16 bytes, of as many queries as it has such parts.
+template <class T>
+constexpr int kPart = 16 / sizeof(T);
+
+// Where the samples from `sample` on, of the query in lane 0, are among what Philox::below gives for W::lanes queries.
+template <class W>
+constexpr int64_t place(int64_t sample) {
+  return sample / 2 * (2 * W::lanes) + sample % 2;
 }
 
-// The products of a query with as many rows as there are numbers in 16 bytes.
-template <class L, class T>
-[[gnu::always_inline]] inline typename L::Quad products(const T* query, const T* const* rows, int64_t stride) {
+// What is left to sum up of the products [First, First + Count) of a register. A row has `Stride` elements, or `stride`
+// if that is 0.
+template <class L, class W, int First, int Count, int64_t Stride, class T>
+[[gnu::always_inline]] inline typename L::Real products(const T* const* queries, const T* keys, int64_t stride,
+                                                        const uint32_t* drawn) {
+  if constexpr (Count > 1) {
+    constexpr int half = Count / 2;
+    return L::template join<half>(products<L, W, First, half, Stride>(queries, keys, stride, drawn),
+                                  products<L, W, First + half, half, Stride>(queries, keys, stride, drawn));
+  } else {
+    using Real = typename L::Real;
+    constexpr int query = First / kPart<T>, sample = First % kPart<T>;
+    const int64_t size = Stride > 0 ? Stride : stride;
+    const T* const key = keys + drawn[place<W>(sample) + 2 * query] * size;
+    Real sum{};
+    for (int64_t d = 0; d < size; d += L::lanes)
+      sum = L::add(sum, load_vector<Real>(queries[query] + d), load_vector<Real>(key + d));
+    return sum;
+  }
+}
+
+template <class L, class W, int64_t Stride, class T>
+[[gnu::always_inline]] inline void rate(const Sampling<T>& sampling, int64_t begin, int64_t end, T* proxies) {
   using Real = typename L::Real;
-  constexpr int count = 16 / sizeof(T);
-  Real sum[count] = {};
-  for (int64_t d = 0; d < stride; d += L::lanes) {
-    const Real q = load_vector<Real>(query + d);
-#pragma GCC unroll 4
-    for (int j = 0; j < count; ++j) sum[j] = L::add(sum[j], q, load_vector<Real>(rows[j] + d));
+  constexpr int part = kPart<T>, at_once = L::lanes / part;
+  static_assert(W::lanes % at_once == 0);
+  constexpr T least = std::numeric_limits<T>::lowest();
+  const int64_t samples = sampling.samples, last = (samples - 1) / part * part;
+  // More is drawn than there are samples: what is too much in the last register adds nothing, and is never greatest.
+  T weights[L::lanes], handicaps[L::lanes];
+  for (int i = 0; i < L::lanes; ++i) {
+    const bool wanted = last + i % part < samples;
+    weights[i] = wanted ? T(1) : T(0);
+    handicaps[i] = wanted ? T(0) : -std::numeric_limits<T>::infinity();
   }
-  return L::sums(sum);
+  std::vector<uint32_t> drawn(static_cast<size_t>((samples + kNumbers - 1) / kNumbers * kNumbers * W::lanes));
+  for (int64_t first = begin; first < end; first += W::lanes) {
+    for (int64_t s = 0; s < samples; s += kNumbers)
+      Philox<W>(sampling.seed, static_cast<uint32_t>(first), static_cast<uint32_t>(s / kNumbers))
+          .below(static_cast<uint64_t>(sampling.keys_count), drawn.data() + s * W::lanes);
+    for (int64_t lane = 0; lane < W::lanes && first + lane < end; lane += at_once) {
+      const int64_t query = first + lane, there = std::min<int64_t>(at_once, end - query);
+      const T* queries[at_once];
+      for (int64_t i = 0; i < at_once; ++i)
+        queries[i] = sampling.queries + (query + std::min(i, there - 1)) * sampling.stride;
+      const auto found = [&](int64_t s) __attribute__((always_inline)) {
+        return products<L, W, 0, L::lanes, Stride>(queries, sampling.keys, sampling.stride,
+                                                   drawn.data() + 2 * lane + place<W>(s));
+      };
+      Real greatest = L::all(&least), total{};
+      for (int64_t s = 0; s < last; s += part) {
+        const Real own = found(s);
+        greatest = L::greater(greatest, own);
+        total = L::plus(total, own);
+      }
+      const Real own = found(last);
+      greatest = L::greater(greatest, L::plus(own, load_vector<Real>(handicaps)));
+      total = L::add(total, own, load_vector<Real>(weights));
+      T tops[L::lanes], sums[L::lanes];
+      store_vector(tops, greatest);
+      store_vector(sums, total);
+      for (int64_t i = 0; i < there; ++i) {
+        T top = tops[i * part], sum = sums[i * part];
+        for (int64_t j = 1; j < part; ++j) {
+          top = std::max(top, tops[i * part + j]);
+          sum += sums[i * part + j];
+        }
+        proxies[query + i] = top - sum / sampling.divisor;
+      }
+    }
+  }
 }
 
+// The compiler knows the usual sizes of rows.
 template <class L, class W, class T>
 [[gnu::always_inline]] inline void sample_scores(const Sampling<T>& sampling, int64_t begin, int64_t end, T* proxies) {
-  using Quad = typename L::Quad;
-  constexpr int count = 16 / sizeof(T);
-  constexpr T least = std::numeric_limits<T>::lowest();
-  const int64_t samples = sampling.samples;
-  const T* drawn[2][kSamples];
-  draw<W>(sampling, begin, 0, drawn[0]);
-  int which = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    const T* const query = sampling.queries + i * sampling.stride;
-    Quad greatest = least - Quad{}, total{};
-    T last_greatest = least, last_total = 0;
-    for (int64_t first = 0; first < samples; first += kSamples) {
-      const T* const* const rows = drawn[which];
-      which = 1 - which;
-      if (first + kSamples < samples)
-        draw<W>(sampling, i, first + kSamples, drawn[which]);
-      else if (i + 1 < end)
-        draw<W>(sampling, i + 1, 0, drawn[which]);
-      const int64_t there = std::min(samples - first, kSamples);
-      int64_t s = 0;
-      for (; s + count <= there; s += count) {
-        const Quad found = products<L>(query, rows + s, sampling.stride);
-        greatest = greatest > found ? greatest : found;
-        total += found;
-      }
-      if (s < there) {
-        const Quad found = products<L>(query, rows + s, sampling.stride);
-        for (int j = 0; j < there - s; ++j) {
-          last_greatest = std::max(last_greatest, found[j]);
-          last_total += found[j];
-        }
-      }
-    }
-    for (int j = 0; j < count; ++j) {
-      last_greatest = std::max(last_greatest, greatest[j]);
-      last_total += total[j];
-    }
-    proxies[i] = last_greatest - last_total / sampling.divisor;
-  }
+  if (sampling.stride == 32)
+    rate<L, W, 32>(sampling, begin, end, proxies);
+  else if (sampling.stride == 64)
+    rate<L, W, 64>(sampling, begin, end, proxies);
+  else
+    rate<L, W, 0>(sampling, begin, end, proxies);
 }
 
 // Each instruction set needs a function of its own marked with its target.

@@ -11,7 +11,7 @@ struct Sampling {
   const T* queries;
   const T* keys;
   int64_t stride, keys_count;
-  int64_t samples;  // keys drawn for each query, with replacement
+  int64_t samples;  // keys drawn for each query, with replacement; at least 1
   uint64_t seed;
   T divisor;  // of the sum of the sampled products
 };

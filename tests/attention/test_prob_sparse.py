@@ -116,16 +116,23 @@ def test_reference_generator(counter: tuple[int, int, int, int], key: int, numbe
 
 @pytest.mark.parametrize("samples", [1, 3, 4, 5, 63, 64, 65, 130, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_draws_the_keys_of_the_definition(samples: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dims", [3, 30, 60])
+def test_draws_the_keys_of_the_definition(samples: int, dtype: torch.dtype, dims: int) -> None:
     """With one key that gives a product, the queries that drew it are those that are chosen."""
-    length, seed = 700, 2**40 + 5
+    length, seed = 701, 2**40 + 5
     drawn = reference.sampled_keys(length, samples, seed)
     marked = int(drawn[11, -1])
-    q, k = torch.ones(1, 1, length, 3, dtype=dtype), torch.zeros(1, 1, length, 3, dtype=dtype)
+    q, k = torch.ones(1, 1, length, dims, dtype=dtype), torch.zeros(1, 1, length, dims, dtype=dtype)
     k[0, 0, marked] = 1
     hits = (drawn == marked).any(1)
     found = torch.ops.medkernels.prob_sparse(q, k, k, samples, int(hits.sum()), seed, 1.0, False)[1]
     assert found.flatten().tolist() == hits.nonzero().flatten().tolist()
+
+
+def test_no_samples() -> None:
+    """All ratings are equal then."""
+    found = torch.ops.medkernels.prob_sparse(*draw_arrays(1), 0, 7, 0, 1.0, False)[1]
+    assert (found == torch.arange(7)).all()
 
 
 def test_full_attention_where_all_queries_are_chosen() -> None:
@@ -201,9 +208,10 @@ from medkernels import _core
 random = np.random.default_rng(0)
 found = []
 for dtype in ("float32", "float64"):
-    q, k, v, grad = (random.normal(size=(1, 2, 500, d)).astype(dtype) for d in (20, 20, 9, 9))
-    outputs = _core.attention.prob_sparse(q, k, v, 35, 35, 0, 0.3, False)
-    found += [*outputs, *_core.attention.prob_sparse_backward(grad, q, k, v, *outputs, 0.3)]
+    for dims in (20, 40, 60):
+        q, k, v, grad = (random.normal(size=(1, 2, 501, d)).astype(dtype) for d in (dims, dims, 9, 9))
+        outputs = _core.attention.prob_sparse(q, k, v, 35, 35, 0, 0.3, False)
+        found += [*outputs, *_core.attention.prob_sparse_backward(grad, q, k, v, *outputs, 0.3)]
 np.savez(sys.argv[1], *found)
 """
     results = []
