@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medkernels as mk
+import medkernels.attention._torch  # registers the operators
 from tests.reference import prob_sparse as reference
 
 #: Of the Random123 library: counter, key, numbers.
