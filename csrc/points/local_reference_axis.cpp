@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/double_lanes.h"
 #include "common/parallel.h"
+#include "points/columns.h"
 
 namespace mk::points {
 
 namespace {
 
-constexpr int kLanes = 16;          // points that are worked on together: two registers do not wait for each other
+constexpr int kLanes = 16;          // points whose neighbours are looked at together
+constexpr int kWide = 2 * kLanes;   // points whose axes are found together: registers do not wait for each other
 constexpr int64_t kTogether = 128;  // points of one piece of work
 // Cyclic rotations of a 3 x 3 matrix converge quadratically: a fifth sweep changes no bit of any axis.
 constexpr int kSweeps = 4;
@@ -20,6 +23,7 @@ template <class T>
 constexpr double kOnPlane = sizeof(T) == sizeof(float) ? 1e-6 : 1e-15;
 
 using Lanes = double[kLanes];
+using Wide = double[kWide];
 
 // The centre of a cloud and its greatest coordinate.
 struct Centre {
@@ -41,77 +45,134 @@ Centre centre_of(const Cloud<T>& cloud) {
 
 // Symmetric matrices, one a lane.
 struct Matrices {
-  Lanes xx{}, xy{}, xz{}, yy{}, yz{}, zz{};
+  Wide xx{}, xy{}, xz{}, yy{}, yz{}, zz{};
 };
 
-// Offsets from points to their neighbours, one row a neighbour.
-struct Offsets {
-  explicit Offsets(int64_t k) : x(k * kLanes), y(k * kLanes), z(k * kLanes), squared(k * kLanes) {}
-  std::vector<double> x, y, z, squared;
+// What is near some points, one row a neighbour and one lane a point.
+template <class T>
+struct Surroundings {
+  explicit Surroundings(int64_t k)
+      : size(std::max<int64_t>(1, k) * kLanes), near(size), at(3 * size), x(size), y(size), z(size), squared(size) {}
+  int64_t size;
+  std::vector<int32_t> near;  // indices, point by point
+  std::vector<T> at;          // x, y and z of each neighbour
+  T own[3][kLanes];
+  std::vector<double> x, y, z, squared;  // offsets, and their lengths
 };
+
+// Registers of doubles of so many bytes.
+template <int kBytes>
+struct DoublesOf {
+  using Type = simd::BaselineDoubles;
+};
+#if defined(__x86_64__)
+template <>
+struct DoublesOf<32> {
+  using Type = simd::Avx2Doubles;
+};
+template <>
+struct DoublesOf<64> {
+  using Type = simd::Avx512Doubles;
+};
+#endif
+template <int kBytes>
+using Doubles = typename DoublesOf<kBytes>::Type;
+
+template <class T>
+struct alignas(kRow * sizeof(T)) Place {
+  T at[kRow]{};
+};
+
+template <class T>
+std::vector<Place<T>> places_of(const Cloud<T>& cloud) {
+  std::vector<Place<T>> places(cloud.size);
+  for (int64_t i = 0; i < cloud.size; ++i) std::copy_n(cloud.row(i), 3, places[i].at);
+  return places;
+}
 
 // An absent neighbour is taken for the point itself, which adds nothing.
-template <class T>
-void fill(const Cloud<T>& cloud, const Table& neighbours, int64_t first, int count, Offsets& offsets) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int64_t point = first + std::min(lane, count - 1);
-    const Coordinates own = coordinates(cloud.row(point));
+template <class T, int kColumn>
+[[gnu::always_inline]] inline void gather(const Place<T>* places, const Table& neighbours, int64_t first, int count,
+                                          Surroundings<T>& around) {
+  const int64_t k = neighbours.k;
+  for (int l = 0; l < kLanes; ++l) {
+    const int64_t point = first + std::min(l, count - 1);
     const int64_t* row = neighbours.row(point);
-    for (int64_t j = 0; j < neighbours.k; ++j) {
-      const Coordinates other = coordinates(cloud.row(row[j] < 0 ? point : row[j]));
-      offsets.x[j * kLanes + lane] = other.x - own.x;
-      offsets.y[j * kLanes + lane] = other.y - own.y;
-      offsets.z[j * kLanes + lane] = other.z - own.z;
+    int32_t* near = around.near.data() + l * k;
+    for (int64_t j = 0; j < k; ++j) near[j] = static_cast<int32_t>(row[j] < 0 ? point : row[j]);
+    for (int d = 0; d < 3; ++d) around.own[d][l] = places[point].at[d];
+  }
+  for (int l = 0; l < kLanes; l += kColumn) {
+    const int32_t* near = around.near.data() + l * k;
+    T* at = around.at.data() + l;
+    for (int64_t j = 0; j < k; ++j, at += 3 * kLanes) {
+      Register<T, kColumn> columns[kRow];
+      to_columns<T, kColumn>([&](int i) __attribute__((always_inline)) { return places[near[i * k + j]].at; }, columns);
+      for (int d = 0; d < 3; ++d) simd::Vector<T, kColumn>::store(at + d * kLanes, columns[d]);
     }
   }
 }
 
-// Offsets are divided by the greatest distance, so that no product overflows.
-[[gnu::always_inline]] inline Matrices moments(Offsets& offsets, int64_t k, bool weighted) {
-  double *x = offsets.x.data(), *y = offsets.y.data(), *z = offsets.z.data(), *squared = offsets.squared.data();
+// Sums for kLanes points, from lane `first` of the matrices on. Offsets are divided by the greatest distance, so that
+// no product overflows.
+template <class L, class T>
+[[gnu::always_inline]] inline void moments(Surroundings<T>& around, int64_t k, bool weighted, Matrices& sums,
+                                           int first) {
+  double *x = around.x.data(), *y = around.y.data(), *z = around.z.data(), *squared = around.squared.data();
+  const T* at = around.at.data();
   Lanes greatest{}, scale;
-  for (int64_t j = 0; j < k * kLanes; j += kLanes)
+  for (int64_t j = 0; j < k * kLanes; j += kLanes, at += 3 * kLanes)
 #pragma GCC ivdep
 #pragma GCC unroll 1
     for (int l = 0; l < kLanes; ++l) {
+      x[j + l] = static_cast<double>(at[l]) - static_cast<double>(around.own[0][l]);
+      y[j + l] = static_cast<double>(at[kLanes + l]) - static_cast<double>(around.own[1][l]);
+      z[j + l] = static_cast<double>(at[2 * kLanes + l]) - static_cast<double>(around.own[2][l]);
       squared[j + l] = x[j + l] * x[j + l] + y[j + l] * y[j + l] + z[j + l] * z[j + l];
       greatest[l] = greatest[l] < squared[j + l] ? squared[j + l] : greatest[l];
     }
   for (int l = 0; l < kLanes; ++l) scale[l] = greatest[l] > 0 ? 1 / std::sqrt(greatest[l]) : 0;
-  Matrices sums;
+  using V = typename L::V;
+  using Real = typename V::Real;
   // Weights are 1 throughout, or fall with the distance from 1 at the point to 0, exactly, at the farthest neighbour.
-  const double start = weighted ? 1 : 0, least = weighted ? 0 : 1;
-  for (int64_t j = 0; j < k * kLanes; j += kLanes) {
-    const double *row_x = x + j, *row_y = y + j, *row_z = z + j, *row_squared = squared + j;
-#pragma GCC ivdep
-#pragma GCC unroll 1
-    for (int l = 0; l < kLanes; ++l) {
-      const double near = start - std::sqrt(row_squared[l]) * scale[l], weight = near > kSumRounding ? near : least;
-      const double a = row_x[l] * scale[l], b = row_y[l] * scale[l], c = row_z[l] * scale[l];
-      const double wa = weight * a, wb = weight * b, wc = weight * c;
-      sums.xx[l] += wa * a;
-      sums.xy[l] += wa * b;
-      sums.xz[l] += wa * c;
-      sums.yy[l] += wb * b;
-      sums.yz[l] += wb * c;
-      sums.zz[l] += wc * c;
+  const Real start = V::broadcast(weighted ? 1 : 0), least = V::broadcast(weighted ? 0 : 1);
+  const Real rounding = V::broadcast(kSumRounding);
+  for (int l = 0; l < kLanes; l += V::lanes) {
+    const Real factor = V::load(scale + l);
+    Real xx{}, xy{}, xz{}, yy{}, yz{}, zz{};
+    for (int64_t j = l; j < k * kLanes; j += kLanes) {
+      const Real near = start - L::root(V::load(squared + j)) * factor;
+      const Real weight = L::choose(rounding, near, near, least);
+      const Real a = V::load(x + j) * factor, b = V::load(y + j) * factor, c = V::load(z + j) * factor;
+      const Real wa = weight * a, wb = weight * b, wc = weight * c;
+      xx = xx + wa * a;
+      xy = xy + wa * b;
+      xz = xz + wa * c;
+      yy = yy + wb * b;
+      yz = yz + wb * c;
+      zz = zz + wc * c;
     }
+    V::store(sums.xx + first + l, xx);
+    V::store(sums.xy + first + l, xy);
+    V::store(sums.xz + first + l, xz);
+    V::store(sums.yy + first + l, yy);
+    V::store(sums.yz + first + l, yz);
+    V::store(sums.zz + first + l, zz);
   }
-  return sums;
 }
 
 // Three orthogonal vectors of one lane each; rows[d] holds coordinate d of all three.
 struct Frames {
-  Lanes rows[3][3]{};
+  Wide rows[3][3]{};
 };
 
 // Makes the element pq of the matrices 0 by a rotation in the plane of p and q; r is the third axis.
-[[gnu::always_inline]] inline void rotate(Lanes& pp, Lanes& qq, Lanes& pq, Lanes& pr, Lanes& qr, Frames& frames, int p,
+[[gnu::always_inline]] inline void rotate(Wide& pp, Wide& qq, Wide& pq, Wide& pr, Wide& qr, Frames& frames, int p,
                                           int q) {
-  Lanes cosine, sine;
+  Wide cosine, sine;
 #pragma GCC ivdep
 #pragma GCC unroll 1
-  for (int l = 0; l < kLanes; ++l) {
+  for (int l = 0; l < kWide; ++l) {
     const double apart = qq[l] - pp[l], twice = 2 * pq[l];
     const double below = std::abs(apart) + std::sqrt(apart * apart + twice * twice);
     const double above = apart < 0 ? -twice : twice;
@@ -128,7 +189,7 @@ struct Frames {
   for (auto& row : frames.rows)
 #pragma GCC ivdep
 #pragma GCC unroll 1
-    for (int l = 0; l < kLanes; ++l) {
+    for (int l = 0; l < kWide; ++l) {
       const double old = row[p][l];
       row[p][l] = cosine[l] * old - sine[l] * row[q][l];
       row[q][l] = sine[l] * old + cosine[l] * row[q][l];
@@ -137,15 +198,15 @@ struct Frames {
 
 // Eigenvectors of the smallest eigenvalues; 0 where the two smallest cannot be told apart.
 template <class T>
-[[gnu::always_inline]] inline void smallest_axes(Matrices& a, Lanes (&axis)[3]) {
+[[gnu::always_inline]] inline void smallest_axes(Matrices& a, Wide (&axis)[3]) {
   Frames frames;
-  for (int d = 0; d < 3; ++d) std::fill_n(frames.rows[d][d], kLanes, 1.0);
+  for (int d = 0; d < 3; ++d) std::fill_n(frames.rows[d][d], kWide, 1.0);
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
     rotate(a.xx, a.yy, a.xy, a.xz, a.yz, frames, 0, 1);
     rotate(a.xx, a.zz, a.xz, a.xy, a.yz, frames, 0, 2);
     rotate(a.yy, a.zz, a.yz, a.xy, a.xz, frames, 1, 2);
   }
-  for (int l = 0; l < kLanes; ++l) {
+  for (int l = 0; l < kWide; ++l) {
     const bool y_first = a.yy[l] < a.xx[l];
     const double lower = y_first ? a.yy[l] : a.xx[l], upper = y_first ? a.xx[l] : a.yy[l];
     const bool z_first = a.zz[l] < lower;
@@ -164,12 +225,21 @@ template <class T>
 
 // Which of n and -n: away from the centre of the cloud; on the plane through it, the coordinate of the greatest size
 // is positive.
-double direction(const Coordinates& n, const Coordinates& at, const Centre& centre, double on_plane) {
-  const Coordinates& mean = centre.mean;
-  const double away = n.x * (at.x - mean.x) + n.y * (at.y - mean.y) + n.z * (at.z - mean.z);
-  if (std::abs(away) > on_plane * centre.extent) return away < 0 ? -1 : 1;
-  const double y_or_z = std::abs(n.z) > std::abs(n.y) ? n.z : n.y;
-  return (std::abs(y_or_z) > std::abs(n.x) ? y_or_z : n.x) < 0 ? -1 : 1;
+[[gnu::always_inline]] inline void turn_outwards(Wide (&axis)[3], const Wide (&at)[3], const Centre& centre,
+                                                 double on_plane) {
+  const double mx = centre.mean.x, my = centre.mean.y, mz = centre.mean.z, least = on_plane * centre.extent;
+#pragma GCC ivdep
+  for (int l = 0; l < kWide; ++l) {
+    const double x = axis[0][l], y = axis[1][l], z = axis[2][l];
+    const double away = x * (at[0][l] - mx) + y * (at[1][l] - my) + z * (at[2][l] - mz);
+    const double y_or_z = std::abs(z) > std::abs(y) ? z : y;
+    const double greatest = std::abs(y_or_z) > std::abs(x) ? y_or_z : x;
+    const double deciding = std::abs(away) > least ? away : greatest;
+    const double sign = deciding < 0 ? -1.0 : 1.0;
+    axis[0][l] = sign * x + 0.0;
+    axis[1][l] = sign * y + 0.0;
+    axis[2][l] = sign * z + 0.0;
+  }
 }
 
 }  // namespace
@@ -178,22 +248,29 @@ template <class T>
 void local_reference_axis(const Cloud<T>& cloud, const Table& neighbours, bool weighted, std::span<T> axes) {
   if (cloud.size == 0) return;
   const Centre centre = centre_of(cloud);
+  const std::vector<Place<T>> places = places_of(cloud);
   parallel_for((cloud.size + kTogether - 1) / kTogether, [&](int64_t piece) {
-    Offsets offsets(neighbours.k);
+    Surroundings<T> around(neighbours.k);
     const int64_t end = std::min(cloud.size, (piece + 1) * kTogether);
-    for (int64_t first = piece * kTogether; first < end; first += kLanes) {
-      const int count = static_cast<int>(std::min<int64_t>(kLanes, end - first));
-      fill(cloud, neighbours, first, count, offsets);
-      Lanes axis[3];
-      simd::with_widest([&]() __attribute__((always_inline)) {
-        Matrices matrices = moments(offsets, neighbours.k, weighted);
+    for (int64_t first = piece * kTogether; first < end; first += kWide) {
+      const int count = static_cast<int>(std::min<int64_t>(kWide, end - first));
+      Wide axis[3];
+      with_widest_registers([&](auto bytes) __attribute__((always_inline)) {
+        constexpr int lanes = kLanesIn<T, decltype(bytes)>;
+        Matrices matrices;
+        Wide at[3];
+        for (int half = 0; half < kWide; half += kLanes) {
+          gather<T, lanes>(places.data(), neighbours, first + std::min(half, count - 1), std::max(1, count - half),
+                           around);
+          moments<Doubles<decltype(bytes)::value>>(around, neighbours.k, weighted, matrices, half);
+          for (int d = 0; d < 3; ++d)
+            for (int l = 0; l < kLanes; ++l) at[d][half + l] = static_cast<double>(around.own[d][l]);
+        }
         smallest_axes<T>(matrices, axis);
+        turn_outwards(axis, at, centre, kOnPlane<T>);
       });
-      for (int l = 0; l < count; ++l) {
-        const Coordinates n{axis[0][l], axis[1][l], axis[2][l]};
-        const double sign = direction(n, coordinates(cloud.row(first + l)), centre, kOnPlane<T>);
-        for (int d = 0; d < 3; ++d) axes[(first + l) * 3 + d] = static_cast<T>(sign * axis[d][l] + 0.0);
-      }
+      for (int l = 0; l < count; ++l)
+        for (int d = 0; d < 3; ++d) axes[(first + l) * 3 + d] = static_cast<T>(axis[d][l]);
     }
   });
 }
