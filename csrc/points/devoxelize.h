@@ -1,6 +1,7 @@
 // The features of a cubic grid at points, interpolated linearly along each axis, and the gradients (Z. Liu et al. 2019,
-// "Point-Voxel CNN for Efficient 3D Deep Learning"). O(points * channels), and O(cells * channels) for the gradient,
-// where a cell is summed in the order of the points, by one thread.
+// "Point-Voxel CNN for Efficient 3D Deep Learning"). Points are read in the order of their cells, all channels of a few
+// at a time. O(points * channels), and O(cells * channels) for the gradient, where a cell is summed in the order of the
+// points as they came, by one thread.
 #pragma once
 
 #include "points/cells.h"

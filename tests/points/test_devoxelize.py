@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -57,6 +60,58 @@ def test_gradients(side: int, subtract_mean: bool) -> None:
     )
     for one, other in zip(ours, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("side", "count"), [(1, 200), (3, 1100), (9, 1100), (40, 600), (40, 3)])
+def test_many_points_in_any_order(side: int, count: int, dtype: torch.dtype) -> None:
+    """More points than are taken together, many in one cell or few in a grid; grids beyond a cache."""
+    rng = np.random.default_rng(side)
+    points = rng.uniform(-1.1, 1.1, (count, 3))
+    points[: count // 3] = points[0]
+    ours = [
+        torch.tensor(array, dtype=dtype, requires_grad=True)
+        for array in (rng.normal(size=(6, side, side, side)), points)
+    ]
+    theirs = [array.detach().double().requires_grad_() for array in ours]
+    features, wanted = mk.points.devoxelize(*ours), reference(*theirs, subtract_mean=True)
+    upstream = torch.tensor(rng.normal(size=wanted.shape), dtype=dtype)
+    # Sums of a cell are in the dtype of the grid, and a point's slope grows with the cells along an edge.
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(features.double(), wanted, rtol=0, atol=tolerance)
+    found = torch.autograd.grad(features, ours, upstream)
+    for one, other in zip(found, torch.autograd.grad(wanted, theirs, upstream.double()), strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=100 * tolerance)
+
+
+def test_instruction_sets_agree() -> None:
+    code = """
+import hashlib
+import numpy as np
+from medkernels import _core
+
+found, rng = hashlib.sha256(), np.random.default_rng(0)
+for dtype in (np.float32, np.float64):
+    grids, points = rng.normal(size=(2, 5, 7, 7, 7)).astype(dtype), rng.uniform(-1, 1, (300, 3)).astype(dtype)
+    starts, features = np.array([0, 90, 300]), np.empty((300, 5), dtype)
+    _core.points.devoxelize(grids, points, starts, True, features)
+    d_grids, d_points = np.empty_like(grids), np.empty_like(points)
+    _core.points.devoxelize_backward(features, grids, points, starts, True, d_grids, d_points)
+    for array in (features, d_grids, d_points):
+        found.update(array.tobytes())
+print(found.hexdigest())
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"MEDKERNELS_SIMD": level},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for level in ("baseline", "avx2", "avx512")
+    }
+    assert len(found) == 1
 
 
 def test_batches_and_lists_are_their_items() -> None:
