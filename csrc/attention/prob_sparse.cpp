@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "attention/rows.h"
@@ -26,6 +26,26 @@ struct Runs {
       : size((std::max(least, input.active) + kTile - 1) / kTile * kTile), count((input.length + size - 1) / size) {}
 };
 
+// Adds rows of `dims` elements to a sum.
+template <class T>
+void add_rows(const T* rows, int64_t count, int64_t stride, int64_t dims, double* sum) {
+  simd::with_widest([=]() __attribute__((always_inline)) {
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t d = 0; d < dims; ++d) sum[d] += rows[i * stride + d];
+  });
+}
+
+// Copies the first of `count` rows to all others, in pieces that grow: one row is too short to be copied fast.
+template <class T>
+void repeat_row(T* rows, int64_t count, int64_t dims) {
+  constexpr int64_t most = 32;
+  for (int64_t there = 1; there < count;) {
+    const int64_t more = std::min({there, most, count - there});
+    std::copy_n(rows, more * dims, rows + there * dims);
+    there += more;
+  }
+}
+
 // The active queries of one head, at the places of their columns in a tile, as the products want them.
 template <class T>
 struct ActiveRows {
@@ -43,11 +63,32 @@ struct ActiveRows {
   }
 };
 
+// A number that at least `count` proxies reach: in place `count` of the greatest proxies of groups.
+template <class T>
+T limit_of_greatest(const T* proxies, int64_t length, int64_t count) {
+  constexpr int64_t groups_each = 4;
+  const int64_t groups = groups_each * count;
+  if (groups >= length) return std::numeric_limits<T>::lowest();
+  std::vector<T> tops(proxies, proxies + groups);
+  simd::with_widest([&tops, proxies, length, groups]() __attribute__((always_inline)) {
+    T* const top = tops.data();
+    for (int64_t first = groups; first < length; first += groups)
+      for (int64_t i = 0; i < std::min(groups, length - first); ++i)
+        top[i] = proxies[first + i] > top[i] ? proxies[first + i] : top[i];
+  });
+  const auto last = tops.begin() + count - 1;
+  std::nth_element(tops.begin(), last, tops.end(), std::greater<>());
+  return *last;
+}
+
 // Indices of the `active` greatest of the proxies, ascending.
 template <class T>
 void select(const T* proxies, int64_t length, std::span<int32_t> active) {
-  std::vector<int32_t> order(static_cast<size_t>(length));
-  std::iota(order.begin(), order.end(), 0);
+  if (active.empty()) return;
+  const T limit = limit_of_greatest(proxies, length, std::ssize(active));
+  std::vector<int32_t> order;
+  for (int64_t i = 0; i < length; ++i)
+    if (proxies[i] >= limit) order.push_back(static_cast<int32_t>(i));
   const auto stands_out = [&](int32_t a, int32_t b) {
     return proxies[a] > proxies[b] || (proxies[a] == proxies[b] && a < b);
   };
@@ -83,8 +124,9 @@ void select_all(const ProbSparse<T>& input, std::span<int32_t> active) {
 // What one run of keys adds to a head: softmax-weighted sums of the active rows, and the sum of the values.
 template <class T>
 struct RunSums {
-  std::vector<T> top, total, weighted;  // [width], [width], [width, padded value_dims]
-  std::vector<double> values;           // [value_dims]
+  std::vector<T> top, total, weighted;               // [width], [width], [width, padded value_dims]
+  std::vector<double> values;                        // [value_dims]
+  typename simd::Format<T>::Int greatest_value = 0;  // in bits, see greatest_bits
 };
 
 template <class T>
@@ -102,8 +144,10 @@ RunSums<T> attend(const ProbSparse<T>& input, const ActiveRows<T>& queries, int6
   for (int64_t key = begin; key < end; key += kTile) {
     const int64_t count = std::min(kTile, end - key);
     const T* const value_tile = values.read(key, count);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t e = 0; e < input.value_dims; ++e) sums.values[e] += value_tile[i * values.stride() + e];
+    keys.fetch(key + kTile, end);
+    values.fetch(key + kTile, end);
+    sums.greatest_value = std::max(sums.greatest_value, greatest_bits(value_tile, count * values.stride()));
+    add_rows(value_tile, count, values.stride(), input.value_dims, sums.values.data());
     if (width == 0) continue;
     kernels.multiply({kTile, width, input.dims, keys.read(key, count), keys.stride(), 1, queries.by_column.data(),
                       width, scores.data(), width});
@@ -116,20 +160,30 @@ RunSums<T> attend(const ProbSparse<T>& input, const ActiveRows<T>& queries, int6
   return sums;
 }
 
-// Joins the runs of one head, in their order.
+// Throws if values are not finite, or so large that their sums could overflow.
 template <class T>
-void join(const ProbSparse<T>& input, std::span<const RunSums<T>> parts, int64_t head,
+void check_run_values(const ProbSparse<T>& input, std::span<const RunSums<T>> sums) {
+  typename simd::Format<T>::Int greatest = 0;
+  for (const RunSums<T>& part : sums) greatest = std::max(greatest, part.greatest_value);
+  const auto size = static_cast<double>(std::bit_cast<T>(greatest));
+  if (!std::isfinite(size)) check_finite(input.values, "v");
+  check_summand_size<T>(size, "v");
+}
+
+// Joins the runs of one head, in their order, in its rows from `begin` to `end`.
+template <class T>
+void join(const ProbSparse<T>& input, std::span<const RunSums<T>> parts, int64_t head, int64_t begin, int64_t end,
           const ProbSparseResult<T>& result) {
   const int64_t stride = padded<T>(input.value_dims), dims = input.value_dims;
   T* const rows = result.rows.data() + head * input.length * dims;
   std::vector<double> sum(static_cast<size_t>(dims));
-  for (int64_t e = 0; e < dims; ++e) {
-    double mean = 0;
-    for (const RunSums<T>& part : parts) mean += part.values[e] / static_cast<double>(input.length);
-    rows[e] = static_cast<T>(mean);
-  }
-  for (int64_t i = 1; i < input.length; ++i) std::copy_n(rows, dims, rows + i * dims);
-  for (int64_t i = 0; i < input.active; ++i) {
+  for (const RunSums<T>& part : parts)
+    for (int64_t e = 0; e < dims; ++e) sum[e] += part.values[e] / static_cast<double>(input.length);
+  std::copy(sum.begin(), sum.end(), rows + begin * dims);
+  repeat_row(rows + begin * dims, end - begin, dims);
+  const auto own = result.active.subspan(head * input.active, input.active);
+  for (int64_t i = std::lower_bound(own.begin(), own.end(), begin) - own.begin(); i < input.active && own[i] < end;
+       ++i) {
     double top = std::numeric_limits<double>::lowest(), total = 0;
     for (const RunSums<T>& part : parts) top = std::max(top, static_cast<double>(part.top[i]));
     std::fill(sum.begin(), sum.end(), 0.0);
@@ -138,7 +192,7 @@ void join(const ProbSparse<T>& input, std::span<const RunSums<T>> parts, int64_t
       total += factor * part.total[i];
       for (int64_t e = 0; e < dims; ++e) sum[e] += factor * part.weighted[i * stride + e];
     }
-    T* const row = rows + result.active[head * input.active + i] * dims;
+    T* const row = rows + own[i] * dims;
     for (int64_t e = 0; e < dims; ++e) row[e] = static_cast<T>(sum[e] / total);
     result.levels[head * input.active + i] = static_cast<T>(top + std::log(total));
   }
@@ -156,16 +210,16 @@ std::vector<double> inactive_means(const ProbSparse<T>& input, std::span<const T
     const int64_t head = item / parts, begin = item % parts * runs.size,
                   end = std::min(input.length, begin + runs.size);
     const auto own = active.subspan(head * input.active, input.active);
-    auto next = std::lower_bound(own.begin(), own.end(), begin);
-    double* const sum = sums.data() + item * dims;
-    for (int64_t i = begin; i < end; ++i) {
-      if (next != own.end() && *next == i) {
-        ++next;
-        continue;
-      }
-      const T* const row = grad_rows.data() + (head * input.length + i) * dims;
-      for (int64_t e = 0; e < dims; ++e) sum[e] += row[e];
+    const auto add = [&](int64_t from, int64_t to) {
+      add_rows(grad_rows.data() + (head * input.length + from) * dims, to - from, dims, dims,
+               sums.data() + item * dims);
+    };
+    int64_t from = begin;
+    for (auto next = std::lower_bound(own.begin(), own.end(), begin); next != own.end() && *next < end; ++next) {
+      add(from, *next);
+      from = *next + 1;
     }
+    add(from, end);
   });
   for (int64_t item = 0; item < input.heads * parts; ++item)
     for (int64_t e = 0; e < dims; ++e)
@@ -195,6 +249,12 @@ struct ActiveGradients {
   }
 };
 
+// Copies rows of `stride` elements without what they are padded with.
+template <class T>
+void copy_tile(const T* tile, int64_t stride, int64_t count, int64_t dims, T* to) {
+  for (int64_t i = 0; i < count; ++i) std::copy_n(tile + i * stride, dims, to + i * dims);
+}
+
 // Writes the gradients of keys and values of one run; `by_query` [width, padded dims] gets its part of dS K.
 template <class T>
 void differentiate_run(const ProbSparse<T>& input, const ActiveGradients<T>& rows, const double* inactive_mean,
@@ -205,30 +265,33 @@ void differentiate_run(const ProbSparse<T>& input, const ActiveGradients<T>& row
   TileReader<T> values(input.values.data() + first * input.value_dims, input.value_dims, padded<T>(input.value_dims));
   const int64_t key_stride = keys.stride(), value_stride = values.stride();
   std::vector<T> scores(static_cast<size_t>(kTile * width)), products(scores.size());
-  std::vector<T> key_tile(static_cast<size_t>(kTile * key_stride)),
-      value_tile(static_cast<size_t>(kTile * value_stride));
+  std::vector<T> key_buffer(static_cast<size_t>(kTile * key_stride)),
+      value_buffer(static_cast<size_t>(kTile * value_stride));
   for (int64_t key = begin; key < end; key += kTile) {
     const int64_t count = std::min(kTile, end - key);
     const T* const own_keys = keys.read(key, count);
-    for (int64_t i = 0; i < kTile; ++i)
-      std::copy_n(inactive_mean, input.value_dims, value_tile.data() + i * value_stride);
+    keys.fetch(key + kTile, end);
+    values.fetch(key + kTile, end);
+    T* const to_keys = gradient.keys.data() + (first + key) * input.dims;
+    T* const to_values = gradient.values.data() + (first + key) * input.value_dims;
+    // Products are made where they belong if their rows are as long there.
+    T* const key_tile = count == kTile && key_stride == input.dims ? to_keys : key_buffer.data();
+    T* const value_tile = count == kTile && value_stride == input.value_dims ? to_values : value_buffer.data();
+    std::copy_n(inactive_mean, input.value_dims, value_tile);
+    repeat_row(value_tile, kTile, value_stride);
     kernels.multiply({kTile, width, input.dims, own_keys, key_stride, 1, rows.queries.by_column.data(), width,
                       scores.data(), width});
     kernels.multiply({kTile, width, input.value_dims, values.read(key, count), value_stride, 1,
                       rows.gradients.by_column.data(), width, products.data(), width});
     kernels.slopes(scores.data(), products.data(), kTile, width, rows.levels.data(), rows.means.data());
     kernels.multiply_add({kTile, value_stride, input.active, scores.data(), width, 1, rows.gradients.by_row.data(),
-                          value_stride, value_tile.data(), value_stride});
+                          value_stride, value_tile, value_stride});
     kernels.multiply({kTile, key_stride, input.active, products.data(), width, 1, rows.queries.by_row.data(),
-                      key_stride, key_tile.data(), key_stride});
+                      key_stride, key_tile, key_stride});
     kernels.multiply_add(
         {width, key_stride, count, products.data(), 1, width, own_keys, key_stride, by_query, key_stride});
-    T* const to_keys = gradient.keys.data() + (first + key) * input.dims;
-    T* const to_values = gradient.values.data() + (first + key) * input.value_dims;
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(key_tile.data() + i * key_stride, input.dims, to_keys + i * input.dims);
-      std::copy_n(value_tile.data() + i * value_stride, input.value_dims, to_values + i * input.value_dims);
-    }
+    if (key_tile != to_keys) copy_tile(key_tile, key_stride, count, input.dims, to_keys);
+    if (value_tile != to_values) copy_tile(value_tile, value_stride, count, input.value_dims, to_values);
   }
 }
 
@@ -237,7 +300,6 @@ void differentiate_run(const ProbSparse<T>& input, const ActiveGradients<T>& row
 template <class T>
 void prob_sparse(const ProbSparse<T>& input, const ProbSparseResult<T>& result) {
   check_scores(input.queries, input.keys, "k", input.dims, input.scale);
-  check_summands(input.values, "v");
   if (input.heads == 0 || input.length == 0) return;
   select_all(input, result.active);
   std::vector<ActiveRows<T>> queries;
@@ -251,8 +313,11 @@ void prob_sparse(const ProbSparse<T>& input, const ProbSparseResult<T>& result) 
     const int64_t begin = item % parts * runs.size;
     sums[item] = attend(input, queries[item / parts], item / parts, begin, std::min(input.length, begin + runs.size));
   });
-  parallel_for(input.heads, [&](int64_t head) {
-    join(input, std::span<const RunSums<T>>(sums).subspan(head * parts, parts), head, result);
+  check_run_values(input, std::span<const RunSums<T>>(sums));
+  parallel_for(input.heads * parts, [&](int64_t item) {
+    const int64_t head = item / parts, begin = item % parts * runs.size;
+    join(input, std::span<const RunSums<T>>(sums).subspan(head * parts, parts), head, begin,
+         std::min(input.length, begin + runs.size), result);
   });
 }
 

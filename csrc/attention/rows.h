@@ -62,6 +62,16 @@ class TileReader {
     copy_rows(from, count, dims_, buffer_.data(), stride_);
     return buffer_.data();
   }
+
+  // Asks for the rows of the tile from `first` on, if it comes before `end`. Processors do so themselves, but not
+  // across pages, nor early enough to load one tile while they compute with another.
+  void fetch(int64_t first, int64_t end) const {
+    if (first >= end) return;
+    const auto* const from = reinterpret_cast<const char*>(rows_ + first * dims_);
+    const int64_t bytes = std::min(kTile, end - first) * dims_ * int64_t{sizeof(T)};
+    constexpr int64_t line = 64;
+    for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(from + at);
+  }
   int64_t stride() const { return stride_; }
 
  private:
