@@ -7,19 +7,19 @@ namespace mk::points {
 namespace {
 
 template <class T>
-void search_leaf(const PointTree& points, const PointTree& queries, const TreeNode& leaf, double radius,
+void search_leaf(const PointTree<T>& points, const PointTree<T>& queries, int64_t leaf, double radius,
                  const Neighbours<T>& found) {
   const LeafPasses& passes = leaf_passes();
   const int64_t most = std::min(found.k, points.size);
   SortedLists lists(most);
-  Group group(queries, leaf, radius * radius);
-  search(points, root(points), passes, group, [&](int query, int32_t point, double squared) {
+  const auto take = [&](auto&, int query, int32_t point, double squared) {
     if (point < lists.keys(query)[most - 1]) lists.insert(passes, query, point, squared);
-  });
-  for (int query = 0; query < queries.count(leaf.first); ++query) {
+  };
+  LeafSearch(points, queries, leaf, radius * radius, take).run();
+  for (int query = 0; query < queries.count(leaf); ++query) {
     lists.finish(query);
     for (int64_t i = 0; i < most && lists.keys(query)[i] < std::numeric_limits<double>::infinity(); ++i)
-      found.write(queries.leaf_order(leaf.first)[query], i, lists.keys(query)[i], lists.others(query)[i]);
+      found.write(queries.leaf_order(leaf)[query], i, lists.keys(query)[i], lists.others(query)[i]);
   }
 }
 
@@ -30,9 +30,8 @@ void ball_query(const Cloud<T>& points, const Cloud<T>& queries, double radius, 
   found.clear();
   if (points.size == 0 || queries.size == 0) return;
   const bool split = points.dimensions <= kMostSplit;
-  const PointTree tree = build_point_tree(points, split), asking = build_point_tree(queries, split);
-  const std::vector<TreeNode> leaves = all_leaves(asking);
-  parallel_for(asking.leaves, [&](int64_t i) { search_leaf(tree, asking, leaves[i], radius, found); });
+  const PointTree<T> tree = build_point_tree<T>(points, split), asking = build_point_tree<T>(queries, split);
+  parallel_for(asking.leaves, [&](int64_t i) { search_leaf(tree, asking, i, radius, found); });
 }
 
 template void ball_query(const Cloud<float>&, const Cloud<float>&, double, const Neighbours<float>&);

@@ -23,67 +23,40 @@ struct Farthest {
   int32_t point = -1;
 };
 
-// kFan boxes and more, each a leaf or kFan boxes of the level below, and the point of each that is farthest from all
-// picks.
+// The point of each box of a level that is farthest from all picks.
 struct Level {
-  std::vector<double> low, high;  // [boxes / kFan, dimensions, kFan]
-  std::vector<double> squared;    // [boxes]; -1 in padding
-  std::vector<int32_t> points;    // [boxes]
+  std::vector<double> squared;  // [boxes]; -1 in padding
+  std::vector<int32_t> points;  // [boxes]
 };
 
 struct Survey {
-  PointTree tree;
+  PointTree<double> tree;
   std::vector<double> nearest;  // [leaves, kLeaf]: squared distance of each point to the nearest pick; -1 in padding
-  std::vector<Level> levels;    // from the leaves up; the last has kFan boxes or fewer
+  std::vector<Level> levels;    // those of the tree
 };
-
-template <class Box>
-Level make_level(int64_t boxes, int64_t dimensions, const Box& box) {
-  const int64_t padded = (boxes + kFan - 1) / kFan * kFan;
-  Level level{std::vector<double>(padded * dimensions), std::vector<double>(padded * dimensions),
-              std::vector<double>(padded, -1), std::vector<int32_t>(padded, -1)};
-  std::fill_n(level.squared.begin(), boxes, kInfinity);
-  for (int64_t i = 0; i < boxes; ++i)
-    for (int64_t d = 0; d < dimensions; ++d) {
-      const int64_t at = (i / kFan * dimensions + d) * kFan + i % kFan;
-      const auto [low, high] = box(i, d);
-      level.low[at] = low;
-      level.high[at] = high;
-    }
-  return level;
-}
 
 template <class T>
 Survey make_survey(const Cloud<T>& cloud, bool split) {
-  Survey survey{build_point_tree(cloud, split), {}, {}};
-  const PointTree& tree = survey.tree;
-  survey.nearest.assign(tree.leaves * PointTree::kLeaf, -1);
+  Survey survey{build_point_tree<double>(cloud, split), {}, {}};
+  const PointTree<double>& tree = survey.tree;
+  survey.nearest.assign(tree.leaves * kLeaf, -1);
   std::fill_n(survey.nearest.begin(), tree.size, kInfinity);
-  const std::vector<TreeNode> leaves = all_leaves(tree);
-  survey.levels.push_back(make_level(tree.leaves, tree.dimensions, [&](int64_t i, int64_t d) {
-    return std::pair{tree.box_low(leaves[i].number)[d], tree.box_high(leaves[i].number)[d]};
-  }));
-  for (int64_t boxes = tree.leaves; boxes > kFan;) {
-    const Level& below = survey.levels.back();
-    const int64_t children = boxes;
-    boxes = (boxes + kFan - 1) / kFan;
-    survey.levels.push_back(make_level(boxes, tree.dimensions, [&](int64_t i, int64_t d) {
-      const int64_t first = (i * tree.dimensions + d) * kFan, count = std::min(kFan, children - i * kFan);
-      return std::pair{*std::min_element(&below.low[first], &below.low[first] + count),
-                       *std::max_element(&below.high[first], &below.high[first] + count)};
-    }));
+  for (const auto& boxes : tree.levels) {
+    const int64_t padded = (boxes.count + kFan - 1) / kFan * kFan;
+    Level level{std::vector<double>(padded, -1), std::vector<int32_t>(padded, -1)};
+    std::fill_n(level.squared.begin(), boxes.count, kInfinity);
+    survey.levels.push_back(std::move(level));
   }
   return survey;
 }
 
 // Brings kFan boxes of a level up to date with a pick, and tells the farthest point of them.
 Farthest visit(Survey& survey, const LeafPasses& passes, size_t at, int64_t group, const double* pick) {
-  const PointTree& tree = survey.tree;
+  const PointTree<double>& tree = survey.tree;
   Level& level = survey.levels[at];
-  const int64_t boxes = group * tree.dimensions * kFan;
   double* squared = level.squared.data() + group * kFan;
   int32_t* points = level.points.data() + group * kFan;
-  uint32_t nearer = passes.touch(level.low.data() + boxes, level.high.data() + boxes, tree.dimensions, pick, squared);
+  uint32_t nearer = passes.touch(tree.low(at, group), tree.high(at, group), tree.dimensions, pick, squared);
   for (; nearer; nearer &= nearer - 1) {
     const int i = std::countr_zero(nearer);
     const int64_t box = group * kFan + i;
@@ -92,7 +65,7 @@ Farthest visit(Survey& survey, const LeafPasses& passes, size_t at, int64_t grou
       squared[i] = found.squared;
       points[i] = found.point;
     } else {
-      double* nearest = survey.nearest.data() + box * PointTree::kLeaf;
+      double* nearest = survey.nearest.data() + box * kLeaf;
       const int place = passes.approach(tree.leaf_values(box), tree.dimensions, pick, nearest);
       squared[i] = nearest[place];
       points[i] = tree.leaf_order(box)[place];
@@ -110,7 +83,7 @@ Farthest visit(Survey& survey, const LeafPasses& passes, size_t at, int64_t grou
 
 template <class T>
 void farthest_point_sampling(const Cloud<T>& cloud, int64_t start, std::span<int64_t> picks) {
-  const int64_t leaves = (cloud.size + PointTree::kLeaf - 1) / PointTree::kLeaf;
+  const int64_t leaves = (cloud.size + kLeaf - 1) / kLeaf;
   const bool split = picks.size() > kPicksPerLevel * static_cast<size_t>(std::bit_width(static_cast<uint64_t>(leaves)));
   Survey survey = make_survey(cloud, split);
   const LeafPasses& passes = leaf_passes();

@@ -7,19 +7,19 @@ namespace mk::points {
 namespace {
 
 template <class T>
-void search_leaf(const PointTree& points, const PointTree& queries, const TreeNode& leaf, bool skip_self,
+void search_leaf(const PointTree<T>& points, const PointTree<T>& queries, int64_t leaf, bool skip_self,
                  const Neighbours<T>& found) {
   const LeafPasses& passes = leaf_passes();
+  const int32_t* numbers = queries.leaf_order(leaf);
   const int64_t most = std::min(found.k, points.size);
   SortedLists lists(most);
-  Group group(queries, leaf, std::numeric_limits<double>::infinity());
-  const int32_t* numbers = queries.leaf_order(leaf.first);
-  search(points, root(points), passes, group, [&](int query, int32_t point, double squared) {
+  const auto take = [&](auto& limits, int query, int32_t point, double squared) {
     if (skip_self && point == numbers[query]) return;
     lists.insert(passes, query, squared, point);
-    group.limits[query] = lists.keys(query)[most - 1];
-  });
-  for (int query = 0; query < queries.count(leaf.first); ++query) {
+    limits[query] = lists.keys(query)[most - 1];
+  };
+  LeafSearch(points, queries, leaf, std::numeric_limits<double>::infinity(), take).run();
+  for (int query = 0; query < queries.count(leaf); ++query) {
     lists.finish(query);
     for (int64_t i = 0; i < most; ++i) found.write(numbers[query], i, lists.others(query)[i], lists.keys(query)[i]);
   }
@@ -32,11 +32,10 @@ void knn(const Cloud<T>& points, const Cloud<T>& queries, bool itself, bool incl
   if (points.size < found.k) found.clear();
   if (points.size == 0 || queries.size == 0) return;
   const bool split = points.dimensions <= kMostSplit;
-  const PointTree tree = build_point_tree(points, split);
-  const PointTree other = itself ? PointTree{} : build_point_tree(queries, split);
-  const PointTree& asking = itself ? tree : other;
-  const std::vector<TreeNode> leaves = all_leaves(asking);
-  parallel_for(asking.leaves, [&](int64_t i) { search_leaf(tree, asking, leaves[i], itself && !include_self, found); });
+  const PointTree<T> tree = build_point_tree<T>(points, split);
+  const PointTree<T> other = itself ? PointTree<T>{} : build_point_tree<T>(queries, split);
+  const PointTree<T>& asking = itself ? tree : other;
+  parallel_for(asking.leaves, [&](int64_t i) { search_leaf(tree, asking, i, itself && !include_self, found); });
 }
 
 template void knn(const Cloud<float>&, const Cloud<float>&, bool, bool, const Neighbours<float>&);

@@ -9,39 +9,6 @@ namespace mk::points {
 
 namespace {
 
-constexpr int64_t kLeaf = PointTree::kLeaf;
-// Coordinates after which it is looked whether a few registers have any point near enough.
-constexpr int64_t kTogether = 4;
-
-template <class L>
-[[gnu::always_inline]] inline uint32_t near_in(const double* values, int64_t dimensions, const double* query,
-                                               double limit, double* squared) {
-  using V = typename L::V;
-  constexpr int64_t registers = 4, step = registers * V::lanes;  // sums that do not wait for each other
-  const typename V::Real bound = V::broadcast(limit);
-  uint32_t found = 0;
-  for (int64_t i = 0; i < kLeaf; i += step) {
-    typename V::Real sums[registers]{};
-    uint32_t within = 0;
-    for (int64_t d = 0; d < dimensions;) {
-      for (const int64_t end = std::min(dimensions, d + kTogether); d < end; ++d) {
-        const typename V::Real at = V::broadcast(query[d]);
-        for (int64_t r = 0; r < registers; ++r) {
-          const typename V::Real apart = V::load(values + d * kLeaf + i + r * V::lanes) - at;
-          sums[r] = sums[r] + apart * apart;
-        }
-      }
-      within = 0;
-      for (int64_t r = 0; r < registers; ++r) within |= L::not_above(sums[r], bound) << (r * V::lanes);
-      if (!within) break;
-    }
-    if (within)
-      for (int64_t r = 0; r < registers; ++r) V::store(squared + i + r * V::lanes, sums[r]);
-    found |= within << i;
-  }
-  return found;
-}
-
 template <class L>
 [[gnu::always_inline]] inline int approach_in(const double* values, int64_t dimensions, const double* query,
                                               double* nearest) {
@@ -74,20 +41,6 @@ template <class L>
   const typename L::V::Real outside = L::choose(below, above, above, below);
   const typename L::V::Real gap = L::choose(outside, zero, zero, outside);
   return gap * gap;
-}
-
-template <class L>
-[[gnu::always_inline]] inline uint32_t reach_in(const double* values, int64_t dimensions, const double* low,
-                                                const double* high, const double* limits) {
-  using V = typename L::V;
-  uint32_t found = 0;
-  for (int64_t i = 0; i < kLeaf; i += V::lanes) {
-    typename V::Real sum{};
-    for (int64_t d = 0; d < dimensions; ++d)
-      sum = sum + gap_squared<L>(V::load(values + d * kLeaf + i), V::broadcast(low[d]), V::broadcast(high[d]));
-    found |= L::not_above(sum, V::load(limits + i)) << i;
-  }
-  return found;
 }
 
 template <class L>
@@ -128,14 +81,6 @@ template <class L>
 // Each instruction set needs functions of its own marked with its target.
 struct Baseline {
   using L = simd::BaselineDoubles;
-  static uint32_t near(const double* values, int64_t dimensions, const double* query, double limit, double* squared) {
-    if (dimensions == 3) return near_in<L>(values, 3, query, limit, squared);
-    return near_in<L>(values, dimensions, query, limit, squared);
-  }
-  static uint32_t reach(const double* values, int64_t dimensions, const double* low, const double* high,
-                        const double* limits) {
-    return reach_in<L>(values, dimensions, low, high, limits);
-  }
   static int approach(const double* values, int64_t dimensions, const double* query, double* nearest) {
     if (dimensions == 3) return approach_in<L>(values, 3, query, nearest);
     return approach_in<L>(values, dimensions, query, nearest);
@@ -152,15 +97,6 @@ struct Baseline {
 #if defined(__x86_64__)
 struct Avx2 {
   using L = simd::Avx2Doubles;
-  [[gnu::target("avx2")]] static uint32_t near(const double* values, int64_t dimensions, const double* query,
-                                               double limit, double* squared) {
-    if (dimensions == 3) return near_in<L>(values, 3, query, limit, squared);
-    return near_in<L>(values, dimensions, query, limit, squared);
-  }
-  [[gnu::target("avx2")]] static uint32_t reach(const double* values, int64_t dimensions, const double* low,
-                                                const double* high, const double* limits) {
-    return reach_in<L>(values, dimensions, low, high, limits);
-  }
   [[gnu::target("avx2")]] static int approach(const double* values, int64_t dimensions, const double* query,
                                               double* nearest) {
     if (dimensions == 3) return approach_in<L>(values, 3, query, nearest);
@@ -177,17 +113,6 @@ struct Avx2 {
 };
 struct Avx512 {
   using L = simd::Avx512Doubles;
-  [[gnu::target("avx512f,avx512dq,avx512vl")]] static uint32_t near(const double* values, int64_t dimensions,
-                                                                    const double* query, double limit,
-                                                                    double* squared) {
-    if (dimensions == 3) return near_in<L>(values, 3, query, limit, squared);
-    return near_in<L>(values, dimensions, query, limit, squared);
-  }
-  [[gnu::target("avx512f,avx512dq,avx512vl")]] static uint32_t reach(const double* values, int64_t dimensions,
-                                                                     const double* low, const double* high,
-                                                                     const double* limits) {
-    return reach_in<L>(values, dimensions, low, high, limits);
-  }
   [[gnu::target("avx512f,avx512dq,avx512vl")]] static int approach(const double* values, int64_t dimensions,
                                                                    const double* query, double* nearest) {
     if (dimensions == 3) return approach_in<L>(values, 3, query, nearest);
@@ -207,7 +132,7 @@ struct Avx512 {
 #endif
 
 template <class Passes>
-constexpr LeafPasses kPasses{&Passes::near, &Passes::reach, &Passes::approach, &Passes::touch, &Passes::insert};
+constexpr LeafPasses kPasses{&Passes::approach, &Passes::touch, &Passes::insert};
 
 }  // namespace
 

@@ -8,15 +8,7 @@
 
 namespace mk::points {
 
-constexpr int64_t kFan = 8;
-
 struct LeafPasses {
-  // Squared distances from `query` to the points of a leaf; bit i of the result tells whether that of point i is at
-  // most `limit`. Where none of a few registers is, sums may be left unfinished.
-  uint32_t (*near)(const double* values, int64_t dimensions, const double* query, double limit, double* squared);
-  // Bit i tells whether the box from `low` to `high` comes within limits[i], squared, of point i.
-  uint32_t (*reach)(const double* values, int64_t dimensions, const double* low, const double* high,
-                    const double* limits);
   // nearest[i] = min(nearest[i], squared distance of point i to `query`); returns the first place of the greatest.
   int (*approach)(const double* values, int64_t dimensions, const double* query, double* nearest);
   // Of kFan boxes, low[d * kFan + i] to high[d * kFan + i]: bit i tells whether box i comes nearer to `query` than

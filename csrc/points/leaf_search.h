@@ -1,5 +1,6 @@
-// A search from leaf to leaf: the queries of one leaf go down a tree of points together, to the nearer box first. A box
-// is compared with the box of the queries on the way, with each of them, by lanes, at the end.
+// The search of a tree for points within a limit of each query, which falls as points are found. The queries of one
+// leaf of a tree of their own go down together, so that a node and its leaves are read once for all of them, but each
+// looks only where its own limit reaches.
 #pragma once
 
 #include <algorithm>
@@ -11,79 +12,131 @@
 
 #include "common/widest.h"
 #include "points/leaf_passes.h"
+#include "points/node_passes.h"
 
 namespace mk::points {
 
 // With more coordinates boxes prune nothing.
 constexpr int64_t kMostSplit = 24;
+constexpr int64_t kGroup = kLeaf;  // queries that go together
 
-// The queries of one leaf.
-struct Group {
-  const PointTree& queries;
-  TreeNode node;
-  std::vector<double> rows;                     // [count, dimensions]
-  std::array<double, PointTree::kLeaf> limits;  // squared: how near a point must be for each query
-  double limit;                                 // the greatest of them
+// Calls take(limits, query, point, squared distance) for every point that is within limits[query], squared, of a query
+// of a leaf; take may lower that limit.
+template <class T, class Take>
+class LeafSearch {
+ public:
+  using Limits = std::array<double, kGroup>;
 
-  Group(const PointTree& tree, const TreeNode& of, double start) : queries(tree), node(of), limit(start) {
-    const int64_t count = tree.count(of.first), dimensions = tree.dimensions;
-    limits.fill(-1);
-    std::fill_n(limits.begin(), count, start);
-    rows.resize(count * dimensions);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t d = 0; d < dimensions; ++d)
-        rows[i * dimensions + d] = tree.leaf_values(of.first)[d * PointTree::kLeaf + i];
-  }
-};
-
-// The square of the gap between two boxes, and, to decide between boxes that touch, that of their centres.
-struct Gap {
-  double gap = 0, centres = 0;
-  bool operator<(const Gap& other) const { return gap < other.gap || (gap == other.gap && centres < other.centres); }
-};
-inline Gap gap_between(const PointTree& a, int64_t a_node, const PointTree& b, int64_t b_node) {
-  const double *a_low = a.box_low(a_node), *a_high = a.box_high(a_node);
-  const double *b_low = b.box_low(b_node), *b_high = b.box_high(b_node);
-  Gap sum;
-  for (int64_t d = 0; d < a.dimensions; ++d) {
-    const double below = a_low[d] - b_high[d], above = b_low[d] - a_high[d];
-    const double gap = below > 0 ? below : (above > 0 ? above : 0), centre = below - above;
-    sum.gap += gap * gap;
-    sum.centres += centre * centre;
-  }
-  return sum;
-}
-
-// Calls take(query, point, squared distance) for every point that is within limits[query]; take may lower that limit.
-template <class Take>
-void search(const PointTree& points, const TreeNode& node, const LeafPasses& passes, Group& group, const Take& take) {
-  if (!node.leaf()) {
-    const TreeNode left = node.left(), right = node.right();
-    const Gap to_left = gap_between(points, left.number, group.queries, group.node.number);
-    const Gap to_right = gap_between(points, right.number, group.queries, group.node.number);
-    const bool swap = to_right < to_left;
-    if ((swap ? to_right : to_left).gap <= group.limit) search(points, swap ? right : left, passes, group, take);
-    if ((swap ? to_left : to_right).gap <= group.limit) search(points, swap ? left : right, passes, group, take);
-    return;
-  }
-  const int64_t dimensions = points.dimensions;
-  const auto real = static_cast<uint32_t>((uint64_t{1} << points.count(node.first)) - 1);
-  const int32_t* numbers = points.leaf_order(node.first);
-  uint32_t reached = passes.reach(group.queries.leaf_values(group.node.first), dimensions, points.box_low(node.number),
-                                  points.box_high(node.number), group.limits.data());
-  if (!reached) return;
-  for (; reached; reached &= reached - 1) {
-    const int query = std::countr_zero(reached);
-    double squared[PointTree::kLeaf];
-    uint32_t found = real & passes.near(points.leaf_values(node.first), dimensions,
-                                        group.rows.data() + query * dimensions, group.limits[query], squared);
-    for (; found; found &= found - 1) {
-      const int point = std::countr_zero(found);
-      take(query, numbers[point], squared[point]);
+  LeafSearch(const PointTree<T>& points, const PointTree<T>& queries, int64_t leaf, double limit, const Take& take)
+      : points_(points),
+        passes_(node_passes<T>()),
+        take_(take),
+        count_(queries.count(leaf)),
+        slack_(1 + 2 * static_cast<double>(points.dimensions + 4) * std::numeric_limits<T>::epsilon()),
+        rows_((kGroup + 1) * points.dimensions) {
+    limits_.fill(limit);
+    bounds_.fill(bound(limit));
+    const int64_t dimensions = points.dimensions;
+    for (int64_t d = 0; d < dimensions; ++d) {
+      const T* values = queries.leaf_values(leaf) + d * kLeaf;
+      T mean = 0;
+      for (int64_t i = 0; i < count_; ++i) {
+        rows_[i * dimensions + d] = values[i];
+        mean += values[i] / static_cast<T>(count_);
+      }
+      rows_[kGroup * dimensions + d] = mean;
     }
   }
-  group.limit = *std::max_element(group.limits.begin(), group.limits.end());
-}
+
+  void run() { search(points_.levels.size() - 1, 0, static_cast<uint32_t>((uint64_t{1} << count_) - 1)); }
+
+ private:
+  const T* row(int64_t query) const { return rows_.data() + query * points_.dimensions; }
+  const T* middle() const { return row(kGroup); }
+
+  // What a sum of squares in T is at most, however it is rounded, if the distance in double is at most `limit`. It has
+  // at most dimensions + 2 roundings on the way to each term, and may lose all that is below the least normal number.
+  // At most the greatest number: nothing that is infinite, as padding is, is within it.
+  T bound(double limit) const {
+    using Of = std::numeric_limits<T>;
+    return static_cast<T>(std::min(limit * slack_ + static_cast<double>(Of::min()), static_cast<double>(Of::max())));
+  }
+
+  void search(size_t level, int64_t node, uint32_t active) {
+    if (level == 0)
+      search_leaves(node, active);
+    else
+      search_node(level, node, active);
+  }
+
+  void search_node(size_t level, int64_t node, uint32_t active) {
+    const T *low = points_.low(level, node), *high = points_.high(level, node);
+    T gaps[kGroup][kFan];
+    uint32_t reaching[kFan]{}, any = 0;  // the queries whose limits reach a child
+    for (; active; active &= active - 1) {
+      const int query = std::countr_zero(active);
+      const uint32_t within = passes_.gaps(low, high, points_.dimensions, row(query), bounds_[query], gaps[query]);
+      any |= within;
+      for (uint32_t left = within; left; left &= left - 1) reaching[std::countr_zero(left)] |= uint32_t{1} << query;
+    }
+    T from_middle[kFan];
+    passes_.gaps(low, high, points_.dimensions, middle(), 0, from_middle);
+    int children[kFan], count = 0;
+    for (; any; any &= any - 1) {
+      const int child = std::countr_zero(any);
+      int at = count++;
+      for (; at > 0 && from_middle[children[at - 1]] > from_middle[child]; --at) children[at] = children[at - 1];
+      children[at] = child;
+    }
+    for (int i = 0; i < count; ++i) {
+      const int child = children[i];
+      uint32_t still = 0;
+      for (uint32_t left = reaching[child]; left; left &= left - 1) {
+        const int query = std::countr_zero(left);
+        still |= static_cast<uint32_t>(gaps[query][child] <= bounds_[query]) << query;
+      }
+      if (still) search(level - 1, node * kFan + child, still);
+    }
+  }
+
+  void search_leaves(int64_t node, uint32_t active) {
+    const T *low = points_.low(0, node), *high = points_.high(0, node);
+    T from_middle[kFan];
+    passes_.gaps(low, high, points_.dimensions, middle(), 0, from_middle);
+    const auto nearest = static_cast<int>(std::min_element(from_middle, from_middle + kFan) - from_middle);
+    first_leaf_ = node * kFan;
+    for (; active; active &= active - 1) {
+      query_ = std::countr_zero(active);
+      passes_.visit(low, high, points_.leaf_values(first_leaf_), points_.dimensions, row(query_), bounds_[query_],
+                    nearest, this, &hit);
+    }
+  }
+
+  static T hit(void* search, int64_t leaf, uint32_t found) {
+    LeafSearch& own = *static_cast<LeafSearch*>(search);
+    const int64_t number = own.first_leaf_ + leaf;
+    double& limit = own.limits_[own.query_];
+    double squared[kLeaf];
+    found = own.passes_.near(own.points_.leaf_values(number), own.points_.dimensions, own.row(own.query_), limit, found,
+                             squared);
+    for (const int32_t* numbers = own.points_.leaf_order(number); found; found &= found - 1) {
+      const int point = std::countr_zero(found);
+      if (squared[point] <= limit) own.take_(own.limits_, own.query_, numbers[point], squared[point]);
+    }
+    return own.bounds_[own.query_] = own.bound(limit);
+  }
+
+  const PointTree<T>& points_;
+  const NodePasses<T>& passes_;
+  const Take& take_;
+  const int64_t count_;  // of queries
+  const double slack_;
+  std::vector<T> rows_;  // [kGroup + 1, dimensions]: the queries, and their mean
+  Limits limits_;
+  std::array<T, kGroup> bounds_;  // of the limits
+  int64_t first_leaf_ = 0;        // of the node
+  int query_ = 0;                 // that visits it
+};
 
 // For each query of a group the `most` entries with the least keys; keys are infinite where there are fewer. The first
 // `most` of them are sorted when they are together, later ones are put in their places.
@@ -92,9 +145,9 @@ class SortedLists {
   explicit SortedLists(int64_t most)
       : most_(most),
         length_((most + kLanes - 1) / kLanes * kLanes),
-        keys_(PointTree::kLeaf * (kLanes + length_), std::numeric_limits<double>::infinity()),
+        keys_(kGroup * (kLanes + length_), std::numeric_limits<double>::infinity()),
         others_(keys_.size(), -1) {
-    for (int64_t query = 0; query < PointTree::kLeaf; ++query) std::fill_n(keys(query) - kLanes, kLanes, -1.0);
+    for (int64_t query = 0; query < kGroup; ++query) std::fill_n(keys(query) - kLanes, kLanes, -1.0);
   }
   double* keys(int64_t query) { return keys_.data() + query * (kLanes + length_) + kLanes; }
   double* others(int64_t query) { return others_.data() + query * (kLanes + length_) + kLanes; }
@@ -160,7 +213,7 @@ class SortedLists {
   }
 
   int64_t most_, length_;
-  std::array<int64_t, PointTree::kLeaf> sizes_{};
+  std::array<int64_t, kGroup> sizes_{};
   std::vector<double> keys_, others_, ranks_, unsorted_, unsorted_others_;
 };
 

@@ -11,7 +11,6 @@ namespace mk::points {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kMostFloat = std::numeric_limits<float>::max();
 constexpr int64_t kProbes = 64;  // points that tell which coordinate of a node spreads most
 
@@ -75,92 +74,102 @@ void divide(const Cloud<T>& cloud, std::span<int32_t> points, int64_t half, std:
   for (int64_t i = 0; i < count; ++i) points[i] = static_cast<int32_t>(keys[i]);
 }
 
+// Leaves `first` to `last` - 1, to be split between powers of kFan.
+struct Range {
+  int64_t first, last;
+  int64_t middle() const {
+    int64_t unit = 1;
+    while (unit * kFan < last - first) unit *= kFan;
+    const int64_t units = (last - first + unit - 1) / unit;
+    return first + units / 2 * unit;
+  }
+};
+
 template <class T>
-void fill_leaf(const Cloud<T>& cloud, PointTree& tree, const TreeNode& node) {
-  const int32_t* points = tree.leaf_order(node.first);
-  double* values = tree.values.data() + node.first * tree.dimensions * PointTree::kLeaf;
-  const int64_t count = tree.count(node.first);
-  for (int64_t d = 0; d < tree.dimensions; ++d, values += PointTree::kLeaf) {
-    double low = kInfinity, high = -kInfinity;
-    for (int64_t i = 0; i < count; ++i) {
-      values[i] = static_cast<double>(cloud.row(points[i])[d]);
-      low = std::min(low, values[i]);
-      high = std::max(high, values[i]);
-    }
-    std::fill(values + count, values + PointTree::kLeaf, kInfinity);
-    tree.low[node.number * tree.dimensions + d] = low;
-    tree.high[node.number * tree.dimensions + d] = high;
+void split_all(const Cloud<T>& cloud, std::vector<int32_t>& order, int64_t leaves) {
+  std::vector<Range> level{{0, leaves}};
+  while (!level.empty()) {
+    parallel_for(static_cast<int64_t>(level.size()), [&](int64_t i) {
+      thread_local std::vector<uint64_t> keys;
+      const int64_t first = level[i].first * kLeaf, last = std::min(cloud.size, level[i].last * kLeaf);
+      divide<T>(cloud, {order.data() + first, static_cast<size_t>(last - first)}, level[i].middle() * kLeaf - first,
+                keys);
+    });
+    std::vector<Range> next;
+    for (const Range& range : level)
+      for (const Range half : {Range{range.first, range.middle()}, Range{range.middle(), range.last}})
+        if (half.last - half.first > 1) next.push_back(half);
+    level = std::move(next);
   }
 }
 
-void collect(const TreeNode& node, std::vector<TreeNode>& leaves) {
-  if (node.leaf()) {
-    leaves.push_back(node);
-  } else {
-    collect(node.left(), leaves);
-    collect(node.right(), leaves);
+template <class V>
+typename PointTree<V>::Level empty_boxes(int64_t boxes, int64_t dimensions) {
+  const int64_t padded = (boxes + kFan - 1) / kFan * kFan;
+  constexpr V infinity = std::numeric_limits<V>::infinity();
+  return {boxes, std::vector<V>(padded * dimensions, infinity), std::vector<V>(padded * dimensions, -infinity)};
+}
+
+// Where coordinate d of a box is.
+int64_t place(int64_t box, int64_t d, int64_t dimensions) { return (box / kFan * dimensions + d) * kFan + box % kFan; }
+
+template <class V, class T>
+void fill_leaf(const Cloud<T>& cloud, PointTree<V>& tree, int64_t leaf) {
+  const int32_t* points = tree.leaf_order(leaf);
+  V* values = tree.values.data() + leaf * tree.dimensions * kLeaf;
+  const int64_t count = tree.count(leaf);
+  for (int64_t d = 0; d < tree.dimensions; ++d, values += kLeaf) {
+    V low = std::numeric_limits<V>::infinity(), high = -low;
+    for (int64_t i = 0; i < count; ++i) {
+      values[i] = static_cast<V>(cloud.row(points[i])[d]);
+      low = std::min(low, values[i]);
+      high = std::max(high, values[i]);
+    }
+    std::fill(values + count, values + kLeaf, std::numeric_limits<V>::infinity());
+    tree.levels[0].low[place(leaf, d, tree.dimensions)] = low;
+    tree.levels[0].high[place(leaf, d, tree.dimensions)] = high;
   }
 }
 
 }  // namespace
 
-std::vector<TreeNode> all_leaves(const PointTree& tree) {
-  std::vector<TreeNode> leaves;
-  leaves.reserve(tree.leaves);
-  collect(root(tree), leaves);
-  return leaves;
-}
-
-template <class T>
-PointTree build_point_tree(const Cloud<T>& cloud, bool split) {
-  PointTree tree;
+template <class V, class T>
+PointTree<V> build_point_tree(const Cloud<T>& cloud, bool split) {
+  PointTree<V> tree;
   tree.size = cloud.size;
   tree.dimensions = cloud.dimensions;
-  tree.leaves = (tree.size + PointTree::kLeaf - 1) / PointTree::kLeaf;
-  tree.order.assign(tree.leaves * PointTree::kLeaf, -1);
+  tree.leaves = (tree.size + kLeaf - 1) / kLeaf;
+  tree.order.assign(tree.leaves * kLeaf, -1);
   std::iota(tree.order.begin(), tree.order.begin() + tree.size, 0);
+  if (split && tree.leaves > 1) split_all(cloud, tree.order, tree.leaves);
 
-  std::vector<TreeNode> level{root(tree)}, inner;
-  while (!level.empty()) {
-    parallel_for(static_cast<int64_t>(level.size()), [&](int64_t i) {
-      const TreeNode node = level[i];
-      if (node.leaf() || !split) return;
-      thread_local std::vector<uint64_t> keys;
-      const int64_t first = node.first * PointTree::kLeaf, last = std::min(tree.size, node.last * PointTree::kLeaf);
-      divide<T>(cloud, {tree.order.data() + first, static_cast<size_t>(last - first)},
-                node.middle() * PointTree::kLeaf - first, keys);
-    });
-    std::vector<TreeNode> next;
-    for (const TreeNode& node : level) {
-      if (node.leaf()) continue;
-      inner.push_back(node);
-      next.insert(next.end(), {node.left(), node.right()});
-    }
-    level = std::move(next);
-  }
-
-  tree.values.resize(tree.leaves * tree.dimensions * PointTree::kLeaf);
-  const auto nodes = static_cast<int64_t>(2 * std::bit_ceil(static_cast<uint64_t>(tree.leaves)));
-  tree.low.resize(nodes * tree.dimensions);
-  tree.high.resize(nodes * tree.dimensions);
-  const std::vector<TreeNode> ends = all_leaves(tree);
+  tree.values.resize(tree.leaves * tree.dimensions * kLeaf);
+  tree.levels.push_back(empty_boxes<V>(tree.leaves, tree.dimensions));
   parallel_blocks(tree.leaves, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      int32_t* own = tree.order.data() + ends[i].first * PointTree::kLeaf;
-      std::sort(own, own + tree.count(ends[i].first));
-      fill_leaf(cloud, tree, ends[i]);
+    for (int64_t leaf = begin; leaf < end; ++leaf) {
+      int32_t* own = tree.order.data() + leaf * kLeaf;
+      std::sort(own, own + tree.count(leaf));
+      fill_leaf(cloud, tree, leaf);
     }
   });
-  for (auto node = inner.rbegin(); node != inner.rend(); ++node)
-    for (int64_t d = 0; d < tree.dimensions; ++d) {
-      const int64_t left = 2 * node->number * tree.dimensions + d, right = left + tree.dimensions;
-      tree.low[node->number * tree.dimensions + d] = std::min(tree.low[left], tree.low[right]);
-      tree.high[node->number * tree.dimensions + d] = std::max(tree.high[left], tree.high[right]);
-    }
+  for (int64_t boxes = tree.leaves; boxes > kFan;) {
+    const typename PointTree<V>::Level& below = tree.levels.back();
+    boxes = (boxes + kFan - 1) / kFan;
+    auto level = empty_boxes<V>(boxes, tree.dimensions);
+    for (int64_t i = 0; i < boxes; ++i)
+      for (int64_t d = 0; d < tree.dimensions; ++d) {
+        const auto children = (i * tree.dimensions + d) * kFan;
+        level.low[place(i, d, tree.dimensions)] = *std::min_element(&below.low[children], &below.low[children] + kFan);
+        level.high[place(i, d, tree.dimensions)] =
+            *std::max_element(&below.high[children], &below.high[children] + kFan);
+      }
+    tree.levels.push_back(std::move(level));
+  }
   return tree;
 }
 
-template PointTree build_point_tree(const Cloud<float>&, bool);
-template PointTree build_point_tree(const Cloud<double>&, bool);
+template PointTree<float> build_point_tree(const Cloud<float>&, bool);
+template PointTree<double> build_point_tree(const Cloud<double>&, bool);
+template PointTree<double> build_point_tree(const Cloud<float>&, bool);
 
 }  // namespace mk::points

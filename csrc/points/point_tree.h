@@ -1,6 +1,7 @@
-// A k-d tree over points, whose leaves are blocks of lanes (Friedman, Bentley & Finkel 1977, "An algorithm for finding
-// best matches in logarithmic expected time"). Every node is split at about the median of the coordinate that spreads
-// most, so that all leaves are full but for the last.
+// A k-d tree over points (Friedman, Bentley & Finkel 1977, "An algorithm for finding best matches in logarithmic
+// expected time"), whose leaves are blocks of lanes and whose nodes have kFan children, the lanes that a query is
+// compared with at once. Points are split at about the median of the coordinate that spreads most, where that fills
+// every leaf and every node but the last of its level.
 #pragma once
 
 #include <algorithm>
@@ -11,34 +12,32 @@
 
 namespace mk::points {
 
+constexpr int64_t kLeaf = 32;  // places in a leaf
+constexpr int64_t kFan = 16;   // children of a node
+
+template <class V>
 struct PointTree {
-  static constexpr int64_t kLeaf = 32;  // places in a leaf
+  // Boxes around the leaves, or each around kFan boxes of the level below. Empty ones, whose low is infinite, fill up
+  // the last node.
+  struct Level {
+    int64_t count = 0;
+    std::vector<V> low, high;  // [count / kFan, dimensions, kFan]
+  };
 
   int64_t size = 0, dimensions = 0, leaves = 0;
-  std::vector<int32_t> order;     // [leaves, kLeaf]: numbers of the points, ascending within a leaf; -1 in padding
-  std::vector<double> values;     // [leaves, dimensions, kLeaf]; infinite in padding
-  std::vector<double> low, high;  // [nodes, dimensions]: bounding boxes
+  std::vector<int32_t> order;  // [leaves, kLeaf]: numbers of the points, ascending within a leaf; -1 in padding
+  std::vector<V> values;       // [leaves, dimensions, kLeaf]; infinite in padding
+  std::vector<Level> levels;   // from the leaves up; the last has kFan boxes or fewer
 
   int64_t count(int64_t leaf) const { return std::min(kLeaf, size - leaf * kLeaf); }
   const int32_t* leaf_order(int64_t leaf) const { return order.data() + leaf * kLeaf; }
-  const double* leaf_values(int64_t leaf) const { return values.data() + leaf * dimensions * kLeaf; }
-  const double* box_low(int64_t number) const { return low.data() + number * dimensions; }
-  const double* box_high(int64_t number) const { return high.data() + number * dimensions; }
+  const V* leaf_values(int64_t leaf) const { return values.data() + leaf * dimensions * kLeaf; }
+  const V* low(size_t level, int64_t node) const { return levels[level].low.data() + node * dimensions * kFan; }
+  const V* high(size_t level, int64_t node) const { return levels[level].high.data() + node * dimensions * kFan; }
 };
-
-// The leaves `first` to `last` - 1. The root has number 1, the children of n are 2n and 2n + 1.
-struct TreeNode {
-  int64_t number, first, last;
-  bool leaf() const { return last - first == 1; }
-  int64_t middle() const { return (first + last) / 2; }
-  TreeNode left() const { return {2 * number, first, middle()}; }
-  TreeNode right() const { return {2 * number + 1, middle(), last}; }
-};
-inline TreeNode root(const PointTree& tree) { return {1, 0, tree.leaves}; }
-std::vector<TreeNode> all_leaves(const PointTree& tree);  // from the first to the last
 
 // Of at least one point, in O(N log N) time. Not split, the points stay in their order and the leaves are mere blocks.
-template <class T>
-PointTree build_point_tree(const Cloud<T>& cloud, bool split);
+template <class V, class T>
+PointTree<V> build_point_tree(const Cloud<T>& cloud, bool split);
 
 }  // namespace mk::points
