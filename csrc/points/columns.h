@@ -3,14 +3,31 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "common/widest.h"
 
 namespace mk::points {
 
 constexpr int kRow = 4;
+
+// Memory from the start of a cache line on, so that registers of any width lie in one line.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t line{64};
+  LineAllocator() = default;
+  template <class Other>
+  LineAllocator(const LineAllocator<Other>&) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), line)); }
+  void deallocate(T* from, size_t) { ::operator delete(from, line); }
+  bool operator==(const LineAllocator&) const = default;
+};
+template <class T>
+using Lines = std::vector<T, LineAllocator<T>>;
 
 template <class T, int kLanes>
 using Register = typename simd::VectorTypes<T, kLanes>::Real;

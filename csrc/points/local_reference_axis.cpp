@@ -54,10 +54,10 @@ struct Surroundings {
   explicit Surroundings(int64_t k)
       : size(std::max<int64_t>(1, k) * kLanes), near(size), at(3 * size), x(size), y(size), z(size), squared(size) {}
   int64_t size;
-  std::vector<int32_t> near;  // indices, point by point
-  std::vector<T> at;          // x, y and z of each neighbour
+  Lines<int32_t> near;  // indices, point by point
+  Lines<T> at;          // x, y and z of each neighbour
   T own[3][kLanes];
-  std::vector<double> x, y, z, squared;  // offsets, and their lengths
+  Lines<double> x, y, z, squared;  // offsets, and their lengths
 };
 
 // Registers of doubles of so many bytes.

@@ -125,10 +125,10 @@ struct Neighbourhood {
   // In the order around the axis; the last comes once more before the first.
   int32_t* places() { return codes.data() + kPadding; }
   int64_t stride, count = 0;
-  std::vector<int32_t> present;  // indices
-  std::vector<int32_t> codes;    // of keys, and then places
-  std::vector<double> doubles;
-  std::vector<T> own;
+  Lines<int32_t> present;  // indices
+  Lines<int32_t> codes;    // of keys, and then places
+  Lines<double> doubles;
+  Lines<T> own;
 };
 
 // Those that are there; the indices after them, up to a full register, are `filler`.

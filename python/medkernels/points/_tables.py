@@ -131,12 +131,8 @@ class Arguments(NamedTuple):
         for name in self.items:
             count = len(self.items[name].arrays)
             mine, views = views[:count], views[count:]
-            ready[name] = [
-                _interop.kernel_array(
-                    view, np.int64 if name in self.indices else view.dtype.newbyteorder("=")
-                )
-                for view in mine
-            ]
+            native = np.dtype(np.int64) if name in self.indices else dtype_of(mine).newbyteorder("=")
+            ready[name] = [_interop.kernel_array(view, native) for view in mine]
         names = {name: each.names for name, each in self.items.items()}
         return Call(ready, names, self.sizes, self.many, self.whole, restore)
 
@@ -185,7 +181,8 @@ def read(
     kind = common_kind(*items.values())
     _check_counts(items)
     first = next(iter(items))
-    sizes = _check_arrays(items, shapes, indices)
+    batches = items[first].many and not any(isinstance(value, (list, tuple)) for value in arguments.values())
+    sizes = _check_arrays(items, shapes, indices, batches)
     whole = items[first].many and not isinstance(arguments[first], (list, tuple))
     return Arguments(op, items, kind, sizes, indices, whole)
 
@@ -206,12 +203,12 @@ def _check_counts(items: Mapping[str, Items]) -> None:
 
 
 def _check_arrays(
-    items: Mapping[str, Items], shapes: Mapping[str, str], indices: Sequence[str]
+    items: Mapping[str, Items], shapes: Mapping[str, str], indices: Sequence[str], batches: bool
 ) -> list[dict[str, int]]:
-    """The sizes of the letters of each item."""
+    """The sizes of the letters of each item. In batches all items are like the first."""
     sizes, dtype = [], None
     first = next(iter(items.values()))
-    for i in range(len(first.arrays)):
+    for i in range(min(1, len(first.arrays)) if batches else len(first.arrays)):
         arrays = {each.names[i]: each.arrays[i] for each in items.values()}
         wanted = {each.names[i]: shapes[name] for name, each in items.items()}
         sizes.append(_checks.check_shapes(arrays, wanted))
@@ -228,7 +225,7 @@ def _check_arrays(
         for letter, size in sizes[-1].items():
             if size > _checks.MAX_INDEX:
                 raise ValueError(f"{first.names[i]}: {letter} is {size}, more than {_checks.MAX_INDEX}")
-    return sizes
+    return sizes * len(first.arrays) if batches else sizes
 
 
 def refuse_index(on_device: OnDevice, number: int, size: int, least: int) -> NoReturn:
