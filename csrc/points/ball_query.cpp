@@ -18,8 +18,9 @@ void search_leaf(const PointTree<T>& points, const PointTree<T>& queries, int64_
   LeafSearch(points, queries, leaf, radius * radius, take).run();
   for (int query = 0; query < queries.count(leaf); ++query) {
     lists.finish(query);
-    for (int64_t i = 0; i < most && lists.keys(query)[i] < std::numeric_limits<double>::infinity(); ++i)
-      found.write(queries.leaf_order(leaf)[query], i, lists.keys(query)[i], lists.others(query)[i]);
+    const double* points_found = lists.keys(query);
+    const auto end = std::lower_bound(points_found, points_found + most, std::numeric_limits<double>::infinity());
+    found.write(queries.leaf_order(leaf)[query], end - points_found, points_found, lists.others(query));
   }
 }
 

@@ -21,7 +21,7 @@ void search_leaf(const PointTree<T>& points, const PointTree<T>& queries, int64_
   LeafSearch(points, queries, leaf, std::numeric_limits<double>::infinity(), take).run();
   for (int query = 0; query < queries.count(leaf); ++query) {
     lists.finish(query);
-    for (int64_t i = 0; i < most; ++i) found.write(numbers[query], i, lists.others(query)[i], lists.keys(query)[i]);
+    found.write(numbers[query], most, lists.others(query), lists.keys(query));
   }
 }
 

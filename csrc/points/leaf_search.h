@@ -31,6 +31,7 @@ class LeafSearch {
       : points_(points),
         passes_(node_passes<T>()),
         take_(take),
+        queries_(queries.leaf_values(leaf)),
         count_(queries.count(leaf)),
         slack_(1 + 2 * static_cast<double>(points.dimensions + 4) * std::numeric_limits<T>::epsilon()),
         rows_((kGroup + 1) * points.dimensions) {
@@ -51,6 +52,12 @@ class LeafSearch {
   void run() { search(points_.levels.size() - 1, 0, static_cast<uint32_t>((uint64_t{1} << count_) - 1)); }
 
  private:
+  // From so many queries on a register holds queries, which are compared with one box, not boxes.
+  static constexpr int kMany = 16;
+  // With so few coordinates most of the leaves that a box comes near to have points near enough, and are measured in
+  // double right away.
+  static constexpr int64_t kFewCoordinates = 4;
+
   const T* row(int64_t query) const { return rows_.data() + query * points_.dimensions; }
   const T* middle() const { return row(kGroup); }
 
@@ -71,6 +78,13 @@ class LeafSearch {
 
   void search_node(size_t level, int64_t node, uint32_t active) {
     const T *low = points_.low(level, node), *high = points_.high(level, node);
+    std::array<int, kFan> children;
+    if (std::popcount(active) >= kMany) {
+      to_near(low, high, (1u << kFan) - 1, children);
+      for (const int child : children)
+        if (const uint32_t still = active & reach(low, high, child)) search(level - 1, node * kFan + child, still);
+      return;
+    }
     T gaps[kGroup][kFan];
     uint32_t reaching[kFan]{}, any = 0;  // the queries whose limits reach a child
     for (; active; active &= active - 1) {
@@ -79,15 +93,7 @@ class LeafSearch {
       any |= within;
       for (uint32_t left = within; left; left &= left - 1) reaching[std::countr_zero(left)] |= uint32_t{1} << query;
     }
-    T from_middle[kFan];
-    passes_.gaps(low, high, points_.dimensions, middle(), 0, from_middle);
-    int children[kFan], count = 0;
-    for (; any; any &= any - 1) {
-      const int child = std::countr_zero(any);
-      int at = count++;
-      for (; at > 0 && from_middle[children[at - 1]] > from_middle[child]; --at) children[at] = children[at - 1];
-      children[at] = child;
-    }
+    const int count = to_near(low, high, any, children);
     for (int i = 0; i < count; ++i) {
       const int child = children[i];
       uint32_t still = 0;
@@ -101,15 +107,44 @@ class LeafSearch {
 
   void search_leaves(int64_t node, uint32_t active) {
     const T *low = points_.low(0, node), *high = points_.high(0, node);
+    first_leaf_ = node * kFan;
+    if (points_.dimensions <= kFewCoordinates && std::popcount(active) >= kMany) {
+      std::array<int, kFan> leaves;
+      to_near(low, high, (1u << kFan) - 1, leaves);
+      for (const int leaf : leaves)
+        for (uint32_t still = active & reach(low, high, leaf); still; still &= still - 1) {
+          query_ = std::countr_zero(still);
+          hit(this, leaf, ~uint32_t{0});
+        }
+      return;
+    }
     T from_middle[kFan];
     passes_.gaps(low, high, points_.dimensions, middle(), 0, from_middle);
     const auto nearest = static_cast<int>(std::min_element(from_middle, from_middle + kFan) - from_middle);
-    first_leaf_ = node * kFan;
     for (; active; active &= active - 1) {
       query_ = std::countr_zero(active);
       passes_.visit(low, high, points_.leaf_values(first_leaf_), points_.dimensions, row(query_), bounds_[query_],
                     nearest, this, &hit);
     }
+  }
+
+  // The queries whose limits reach a child.
+  uint32_t reach(const T* low, const T* high, int child) const {
+    return passes_.reach(queries_, points_.dimensions, low + child, high + child, bounds_.data());
+  }
+
+  // Children in the order of how far they are from the middle of the queries.
+  int to_near(const T* low, const T* high, uint32_t any, std::array<int, kFan>& children) const {
+    T from_middle[kFan];
+    passes_.gaps(low, high, points_.dimensions, middle(), 0, from_middle);
+    int count = 0;
+    for (; any; any &= any - 1) {
+      const int child = std::countr_zero(any);
+      int at = count++;
+      for (; at > 0 && from_middle[children[at - 1]] > from_middle[child]; --at) children[at] = children[at - 1];
+      children[at] = child;
+    }
+    return count;
   }
 
   static T hit(void* search, int64_t leaf, uint32_t found) {
@@ -129,6 +164,7 @@ class LeafSearch {
   const PointTree<T>& points_;
   const NodePasses<T>& passes_;
   const Take& take_;
+  const T* queries_;     // [dimensions, kGroup]
   const int64_t count_;  // of queries
   const double slack_;
   std::vector<T> rows_;  // [kGroup + 1, dimensions]: the queries, and their mean
@@ -224,9 +260,12 @@ struct Neighbours {
   std::span<int64_t> indices;
   std::span<T> squared;
 
-  void write(int64_t row, int64_t place, double point, double distance) const {
-    indices[row * k + place] = static_cast<int64_t>(point);
-    squared[row * k + place] = static_cast<T>(distance);
+  // The first `count` of a row, from lists of doubles.
+  void write(int64_t row, int64_t count, const double* points, const double* distances) const {
+    int64_t* to_indices = indices.data() + row * k;
+    T* to_squared = squared.data() + row * k;
+    for (int64_t i = 0; i < count; ++i) to_indices[i] = static_cast<int64_t>(points[i]);
+    for (int64_t i = 0; i < count; ++i) to_squared[i] = static_cast<T>(distances[i]);
   }
   void clear() const {
     std::fill(indices.begin(), indices.end(), -1);

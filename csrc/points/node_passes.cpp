@@ -59,6 +59,27 @@ template <class L, class T>
 }
 
 template <class L, class T>
+[[gnu::always_inline]] inline uint32_t box_reach(const T* queries, int64_t dimensions, const T* low, const T* high,
+                                                 const T* bounds) {
+  using V = typename L::V;
+  constexpr int64_t registers = kLeaf / V::lanes;
+  const typename L::Real zero{};
+  typename L::Real sums[registers]{};
+  for (int64_t d = 0; d < dimensions; ++d) {
+    const typename L::Real from = V::broadcast(low[d * kFan]), to = V::broadcast(high[d * kFan]);
+    for (int64_t r = 0; r < registers; ++r) {
+      const typename L::Real at = V::load(queries + d * kLeaf + r * V::lanes);
+      const typename L::Real gap = L::greater(L::greater(from - at, at - to), zero);
+      sums[r] = L::fused(gap, gap, sums[r]);
+    }
+  }
+  uint32_t found = 0;
+  for (int64_t r = 0; r < registers; ++r)
+    found |= L::not_above(sums[r], V::load(bounds + r * V::lanes)) << (r * V::lanes);
+  return found;
+}
+
+template <class L, class T>
 [[gnu::always_inline]] inline void node_visit(const T* low, const T* high, const T* values, int64_t dimensions,
                                               const T* query, T bound, int nearest, void* search,
                                               typename NodePasses<T>::Hit hit) {
@@ -126,6 +147,9 @@ struct Baseline {
   static uint32_t gaps(const T* low, const T* high, int64_t dimensions, const T* query, T bound, T* squared) {
     return node_gaps<L>(low, high, dimensions, query, bound, squared);
   }
+  static uint32_t reach(const T* queries, int64_t dimensions, const T* low, const T* high, const T* bounds) {
+    return box_reach<L>(queries, dimensions, low, high, bounds);
+  }
   static void visit(const T* low, const T* high, const T* values, int64_t dimensions, const T* query, T bound,
                     int nearest, void* search, typename NodePasses<T>::Hit hit) {
     if (dimensions == 3) return node_visit<L>(low, high, values, 3, query, bound, nearest, search, hit);
@@ -143,6 +167,10 @@ struct Avx2 {
   [[gnu::target("avx2,fma")]] static uint32_t gaps(const T* low, const T* high, int64_t dimensions, const T* query,
                                                    T bound, T* squared) {
     return node_gaps<L>(low, high, dimensions, query, bound, squared);
+  }
+  [[gnu::target("avx2,fma")]] static uint32_t reach(const T* queries, int64_t dimensions, const T* low, const T* high,
+                                                    const T* bounds) {
+    return box_reach<L>(queries, dimensions, low, high, bounds);
   }
   [[gnu::target("avx2,fma")]] static void visit(const T* low, const T* high, const T* values, int64_t dimensions,
                                                 const T* query, T bound, int nearest, void* search,
@@ -162,6 +190,10 @@ struct Avx512 {
                                                                     const T* query, T bound, T* squared) {
     return node_gaps<L>(low, high, dimensions, query, bound, squared);
   }
+  [[gnu::target("avx512f,avx512dq,avx512vl")]] static uint32_t reach(const T* queries, int64_t dimensions, const T* low,
+                                                                     const T* high, const T* bounds) {
+    return box_reach<L>(queries, dimensions, low, high, bounds);
+  }
   [[gnu::target("avx512f,avx512dq,avx512vl")]] static void visit(const T* low, const T* high, const T* values,
                                                                  int64_t dimensions, const T* query, T bound,
                                                                  int nearest, void* search,
@@ -178,7 +210,7 @@ struct Avx512 {
 #endif
 
 template <class T, class Passes>
-constexpr NodePasses<T> kPasses{&Passes::gaps, &Passes::visit, &Passes::near};
+constexpr NodePasses<T> kPasses{&Passes::gaps, &Passes::reach, &Passes::visit, &Passes::near};
 
 }  // namespace
 

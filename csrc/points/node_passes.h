@@ -18,6 +18,8 @@ struct NodePasses {
   // The squares of the gaps between a query and the kFan boxes of a node; bit i of the result tells whether that to box
   // i is at most `bound`.
   uint32_t (*gaps)(const T* low, const T* high, int64_t dimensions, const T* query, T bound, T* squared);
+  // Bit i of the result tells whether the gap between one box of a node and query i of a leaf is at most bounds[i].
+  uint32_t (*reach)(const T* queries, int64_t dimensions, const T* low, const T* high, const T* bounds);
   // Looks for points within `bound`, squared, in the kFan leaves of a node whose boxes are `low` to `high`, in the
   // order of the splits that part them from leaf `nearest`.
   void (*visit)(const T* low, const T* high, const T* values, int64_t dimensions, const T* query, T bound, int nearest,

@@ -34,6 +34,18 @@ def test_any_number_of_coordinates(points: np.ndarray, k: int) -> None:
     assert np.array_equal(indices, reference(points, points, 1.5, k)[0])
 
 
+@pytest.mark.parametrize("dimensions", [3, 10])
+def test_points_at_the_radius(dimensions: int) -> None:
+    """A sphere in float32 whose points lie in or out by less than float32 can tell."""
+    points = np.random.default_rng(1).normal(size=(1200, dimensions))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    queries = np.vstack([np.zeros(dimensions), 1e-7 * points[0]]).astype(np.float32)
+    indices, _ = mk.points.ball_query(points, queries, radius=1.0, k=1200)
+    expected, _ = reference(points, queries, 1.0, 1200)
+    assert 0 < (expected >= 0).sum() < expected.size
+    assert np.array_equal(indices, expected)
+
+
 def test_batches_are_their_items() -> None:
     batch = np.random.default_rng(0).normal(size=(2, 200, 3)).astype(np.float32)
     indices, squared = mk.points.ball_query(batch, batch[:, :9], radius=0.8, k=6)

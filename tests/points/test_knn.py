@@ -78,6 +78,23 @@ def test_batches_and_lists_are_their_items() -> None:
     assert mk.points.knn([], k=3) == ([], [])
 
 
+@pytest.mark.parametrize("dimensions", [2, 10, 40])
+@pytest.mark.parametrize(
+    ("scale", "dtype"),
+    [(1e-25, "f4"), (1, "f4"), (1e17, "f4"), (1e-170, "f8"), (1, "f8"), (1e149, "f8")],
+)
+def test_equal_but_for_rounding(scale: float, dtype: str, dimensions: int) -> None:
+    """Points on a sphere: which is nearer shows past the last place of their type."""
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(1200, dimensions))
+    points = (scale * points / np.linalg.norm(points, axis=1, keepdims=True)).astype(dtype)
+    queries = np.vstack([np.zeros(dimensions), 1e-7 * points[0], 1e-3 * points[1]]).astype(dtype)
+    indices, squared = mk.points.knn(points, queries, k=20)
+    expected, distances = reference(points, queries, 20)
+    assert np.array_equal(indices, expected)
+    assert np.array_equal(squared, distances.astype(dtype))
+
+
 def test_far_apart_clouds() -> None:
     """Distances of 1 among coordinates of 1e15 survive."""
     points = np.arange(6.0)[:, None] + 1e15
