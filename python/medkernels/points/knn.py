@@ -54,8 +54,8 @@ def knn(points: Any, queries: Any = None, *, k: int, include_self: bool = True) 
     Distances are taken in float64 and only rounded for the result, and equally near points rank by index,
     so results are exact, the same on every processor and for any number of threads.
 
-    Points and queries are put into k-d trees with leaves of 32 points and 16 children a node. The queries of a
-    leaf go down the other tree together, to the nearer box first, so that a leaf of points is read once for
+    Points and queries are put into k-d trees with leaves of 32 points and 16 children a node. The queries of
+    a leaf go down the other tree together, to the nearer box first, so that a leaf of points is read once for
     all of them, and each looks where its own k-th distance reaches. Boxes and points are compared in the type
     of the coordinates, with room for every rounding error; what is near enough is measured in float64. With
     more than 24 coordinates boxes would not spare anything, and blocks of points are compared instead. Time
