@@ -34,7 +34,6 @@ struct Job {
   const std::function<void(int64_t)>& body;
   int seats;        // threads that may still join
   int working = 0;  // threads that have joined and not left
-  // Items are begun in their order, so that one may wait for those before it.
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex error_lock;

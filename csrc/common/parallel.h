@@ -15,8 +15,9 @@ void set_num_threads(int count);
 using InterruptCheck = bool (*)();
 void set_interrupt_check(InterruptCheck check);
 
-// Calls body(i) for every i in [0, count), spread over threads in small pieces. The first exception
-// thrown by a body, or Interrupted when the interrupt check asks to stop, is thrown to the caller.
+// Calls body(i) for every i in [0, count), spread over threads in small pieces. Items are begun in their order, so that
+// one may wait for those before it, with check_interrupt as it waits. The first exception thrown by a body, or
+// Interrupted when the interrupt check asks to stop, is thrown to the caller.
 // What body(i) computes may depend on i only, never on the thread, so results do not depend on the count.
 void parallel_for(int64_t count, const std::function<void(int64_t)>& body);
 
