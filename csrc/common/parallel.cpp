@@ -26,14 +26,24 @@ std::atomic<InterruptCheck> interrupt_check{nullptr};
 // Asking Python for pending signals takes the GIL, so it is done at most this often.
 constexpr auto kInterruptPeriod = std::chrono::milliseconds(50);
 
+// To sleep and to be woken takes tens of microseconds, longer than the whole of a small loop. So who has nothing to do
+// looks around for this long first, and lets other threads run meanwhile.
+constexpr auto kLook = std::chrono::microseconds(50);
+
+template <class Ready>
+void look_for(const Ready& ready) {
+  const auto end = std::chrono::steady_clock::now() + kLook;
+  while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
 thread_local bool pool_thread = false;
 
-// One parallel_for. Lives on its caller's stack; seats and working are guarded by the pool's lock.
+// One parallel_for. Lives on its caller's stack; seats and working change under the pool's lock.
 struct Job {
   int64_t count;
   const std::function<void(int64_t)>& body;
-  int seats;        // threads that may still join
-  int working = 0;  // threads that have joined and not left
+  int seats;                    // threads that may still join
+  std::atomic<int> working{0};  // threads that have joined and not left
   std::atomic<int64_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex error_lock;
@@ -80,6 +90,7 @@ class Pool {
         ++threads_;
       }
       jobs_.push_back(&job);
+      ++posted_;
     }
     wake_.notify_all();
   }
@@ -88,15 +99,29 @@ class Pool {
   void finish(Job& job) {
     std::unique_lock<std::mutex> guard(lock_);
     std::erase(jobs_, &job);
-    left_.wait(guard, [&] { return job.working == 0; });
+    const auto have_left = [&] { return job.working == 0; };
+    if (have_left()) return;
+    guard.unlock();
+    look_for(have_left);
+    guard.lock();
+    left_.wait(guard, have_left);
   }
 
  private:
   void serve() {
     pool_thread = true;
     std::unique_lock<std::mutex> guard(lock_);
+    bool served = false;  // since it last looked for another job
     for (;;) {
       const auto open = std::find_if(jobs_.begin(), jobs_.end(), [](const Job* job) { return job->seats > 0; });
+      if (open == jobs_.end() && served) {
+        served = false;
+        const int64_t posted = posted_;
+        guard.unlock();
+        look_for([&] { return posted_ != posted; });
+        guard.lock();
+        continue;
+      }
       if (open == jobs_.end()) {
         wake_.wait(guard);
         continue;
@@ -106,6 +131,7 @@ class Pool {
       ++job.working;
       guard.unlock();
       job.work([] { return false; });
+      served = true;
       guard.lock();
       if (--job.working == 0) left_.notify_all();
     }
@@ -114,6 +140,7 @@ class Pool {
   std::mutex lock_;
   std::condition_variable wake_, left_;
   std::vector<Job*> jobs_;
+  std::atomic<int64_t> posted_{0};  // jobs that there have been
   size_t threads_ = 0;
 };
 
