@@ -1,6 +1,6 @@
-// The k nearest points of each query, exactly: k-d trees over points and queries, and a search of the queries of a leaf together.
-// Distances are float64; equally near points rank by number.
-// O((N + Q) log) time where boxes prune, O(N Q) at worst; O(N + Q) memory beside the result.
+// The k nearest points of each query, exactly: k-d trees over points and queries, and a search of the queries of a leaf
+// together. Distances are float64; equally near points rank by number. O((N + Q) log) time where boxes prune, O(N Q) at
+// worst; O(N + Q) memory beside the result.
 #pragma once
 
 #include "points/clouds.h"
